@@ -1,0 +1,63 @@
+//! Who may ask: API keys.
+
+use axum::http::{HeaderMap, HeaderName, header};
+
+/// Paths that are open even with keys.
+const PUBLIC: [&str; 3] = ["/health", "/v1/health", "/"];
+
+/// Whether a request may pass. `path` is without the API's prefix.
+pub(crate) fn allows(keys: &[String], path: &str, headers: &HeaderMap) -> bool {
+    keys.is_empty() || PUBLIC.contains(&path) || given_key(headers).is_some_and(|given| is_known(keys, given))
+}
+
+/// `Authorization: Bearer KEY`, `Authorization: KEY`, or `X-Api-Key: KEY`; the first header that is there decides.
+fn given_key(headers: &HeaderMap) -> Option<&[u8]> {
+    let value =
+        |name: HeaderName| headers.get(name).map(|value| value.as_bytes()).filter(|value| !value.is_empty());
+    let given = value(header::AUTHORIZATION).or_else(|| value(HeaderName::from_static("x-api-key")))?;
+    Some(given.strip_prefix(b"Bearer ").unwrap_or(given))
+}
+
+/// Looks at every byte of every key of the right length, so that the time tells nothing about how much was right.
+fn is_known(keys: &[String], given: &[u8]) -> bool {
+    let same = |key: &[u8]| {
+        let different = key.iter().zip(given).fold(0, |different, (a, b)| different | (a ^ b));
+        key.len() == given.len() && different == 0
+    };
+    keys.iter().fold(false, |known, key| known | same(key.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn allowed(header: &str, value: &str) -> bool {
+        let keys = ["k1".to_owned(), "longer key".to_owned()];
+        let mut headers = HeaderMap::new();
+        headers.insert(HeaderName::from_bytes(header.as_bytes()).unwrap(), value.parse().unwrap());
+        allows(&keys, "/slots", &headers)
+    }
+
+    #[test]
+    fn three_ways_to_give_a_key() {
+        assert!(allowed("authorization", "Bearer k1"));
+        assert!(allowed("authorization", "longer key"));
+        assert!(allowed("x-api-key", "k1"));
+    }
+
+    #[test]
+    fn wrong_keys_stay_out() {
+        for value in ["", "k", "k1 ", "k11", "Bearer", "Bearer ", "bearer k1", "Basic k1", "K1", "longer"] {
+            assert!(!allowed("authorization", value), "{value}");
+        }
+        assert!(!allows(&["k".to_owned()], "/slots", &HeaderMap::new()));
+    }
+
+    #[test]
+    fn health_and_a_server_without_keys_are_open() {
+        let keys = ["k".to_owned()];
+        assert!(allows(&keys, "/health", &HeaderMap::new()) && allows(&keys, "/", &HeaderMap::new()));
+        assert!(allows(&[], "/slots", &HeaderMap::new()));
+        assert!(!allows(&keys, "/v1/models", &HeaderMap::new()));
+    }
+}

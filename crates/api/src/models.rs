@@ -1,0 +1,36 @@
+//! Stage 2: what the server is: `/health`, `/v1/models`, `/props`.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+
+use crate::ApiError;
+use crate::body::ok;
+use crate::router::Api;
+use crate::wire::server::{Health, Models, Props, Success};
+
+/// `GET /health`: the model is loaded, or this router would not answer.
+pub(crate) async fn health() -> Response {
+    ok(&Health::OK)
+}
+
+/// `GET /v1/models`, `GET /models`.
+pub(crate) async fn models(State(api): State<Arc<Api>>) -> Response {
+    ok(&Models::new(&api.engine, &api.config))
+}
+
+/// `GET /props`.
+pub(crate) async fn props(State(api): State<Arc<Api>>) -> Response {
+    ok(&Props::new(&api.engine, &api.config))
+}
+
+/// `POST /props`: there is nothing to change, here as in the reference, but `--props` decides who may try.
+pub(crate) async fn change_props(State(api): State<Arc<Api>>) -> Result<Response, ApiError> {
+    if api.config.endpoints.props {
+        return Ok(ok(&Success::YES));
+    }
+    Err(ApiError::NotSupported(
+        "This server does not support changing global properties. Start it with `--props`".to_owned(),
+    ))
+}

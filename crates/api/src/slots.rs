@@ -1,0 +1,142 @@
+//! Stage 2: `GET /slots`, and saving, restoring and erasing a slot.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::http::HeaderMap;
+use axum::response::Response;
+use reprise_engine::SlotFile;
+use serde_json::Value;
+
+use crate::body::ok;
+use crate::router::Api;
+use crate::wire::field::{object, required, string};
+use crate::wire::slot::{Erased, Restored, Saved, Slot};
+use crate::{ApiError, FileName};
+
+type Parameters = Result<Query<HashMap<String, String>>, QueryRejection>;
+
+/// `GET /slots`; with `fail_on_no_slot` it is an error that all slots are busy.
+pub(crate) async fn list(State(api): State<Arc<Api>>, query: Parameters) -> Result<Response, ApiError> {
+    let endpoints = &api.config.endpoints;
+    if !endpoints.slots {
+        return Err(ApiError::NotSupported(
+            "This server does not support slots endpoint. Start it with `--slots`".to_owned(),
+        ));
+    }
+    let slots = api.engine.slots().await?;
+    let must_have_idle = parameter(&query, "fail_on_no_slot").is_some_and(|value| !value.is_empty());
+    if must_have_idle && slots.iter().all(|slot| slot.processing) {
+        return Err(ApiError::Unavailable("no slot available"));
+    }
+    let slot = |snapshot| Slot::new(snapshot, api.engine.text(), endpoints.slots_debug);
+    Ok(ok(&slots.iter().map(slot).collect::<Vec<_>>()))
+}
+
+/// `POST /slots/{id}?action=save|restore|erase`.
+///
+/// An id beyond the slots wraps around, as in the reference; the answer repeats the id that was asked for.
+pub(crate) async fn action(
+    State(api): State<Arc<Api>>,
+    path: Result<Path<String>, PathRejection>,
+    query: Parameters,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let config = &api.config;
+    if !config.endpoints.slot_actions {
+        return Err(ApiError::NotSupported(
+            "This server does not support slots action. Start it with `--slot-save-path`".to_owned(),
+        ));
+    }
+    if config.api_keys.is_empty() && !config.cors.trusts(&headers) {
+        return Err(ApiError::Forbidden(
+            "Slot actions from web pages of other origins are refused: allow the page with `--cors-origins`, or set \
+             an API key"
+                .to_owned(),
+        ));
+    }
+    let id = path.ok().and_then(|Path(id)| leading_integer(&id));
+    let id = id.ok_or_else(|| ApiError::invalid("Invalid slot ID"))?;
+    let slot = api.engine.slot_of(id.into());
+    match parameter(&query, "action") {
+        Some("save") => {
+            let name = file_name(&api.json(body).await?)?;
+            let SlotFile { tokens, bytes, time } = api.engine.save(slot, name.clone().into_string()).await?;
+            Ok(ok(&Saved::new(id, &name, tokens, bytes, time)))
+        }
+        Some("restore") => {
+            let name = file_name(&api.json(body).await?)?;
+            let SlotFile { tokens, bytes, time } =
+                api.engine.restore(slot, name.clone().into_string()).await?;
+            Ok(ok(&Restored::new(id, &name, tokens, bytes, time)))
+        }
+        Some("erase") => Ok(ok(&Erased { id_slot: id, n_erased: api.engine.erase(slot).await? })),
+        _ => Err(ApiError::invalid("Invalid action")),
+    }
+}
+
+fn parameter<'a>(query: &'a Parameters, name: &str) -> Option<&'a str> {
+    query.as_ref().ok()?.get(name).map(String::as_str)
+}
+
+fn file_name(body: &Value) -> Result<FileName, ApiError> {
+    let name = string(required(object(body)?, "filename")?).map_err(ApiError::Invalid)?;
+    FileName::parse(name).map_err(|refused| ApiError::Invalid(refused.to_string()))
+}
+
+/// The number a text begins with, as C reads it: `1abc` is 1, ` +1` is 1, `abc` is none.
+fn leading_integer(text: &str) -> Option<i32> {
+    let text = text.trim_start_matches(|c: char| c.is_ascii_whitespace() || c == '\u{b}');
+    let signed = usize::from(text.starts_with(['+', '-']));
+    let digits = text[signed..].bytes().take_while(u8::is_ascii_digit).count();
+    text[..signed + digits].parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_read_as_the_reference_reads_them() {
+        let cases = [
+            ("1", Some(1)),
+            ("-1", Some(-1)),
+            ("+1", Some(1)),
+            (" 7", Some(7)),
+            ("1abc", Some(1)),
+            ("99", Some(99)),
+            ("abc", None),
+            ("", None),
+            ("-", None),
+            ("99999999999", None),
+            ("é", None),
+            ("--1", None),
+        ];
+        for (text, id) in cases {
+            assert_eq!(leading_integer(text), id, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn file_names_are_checked_at_the_door() {
+        let error = |body: Value| file_name(&body).unwrap_err().to_string();
+        assert_eq!(
+            error(serde_json::json!({})),
+            "[json.exception.out_of_range.403] key 'filename' not found"
+        );
+        assert_eq!(
+            error(serde_json::json!({"filename": 5})),
+            "[json.exception.type_error.302] type must be string, but is number"
+        );
+        assert_eq!(
+            error(serde_json::json!([])),
+            "[json.exception.type_error.304] cannot use at() with array"
+        );
+        assert_eq!(error(serde_json::json!({"filename": "../a"})), "Invalid filename");
+        assert_eq!(file_name(&serde_json::json!({"filename": "a.bin"})).unwrap().as_str(), "a.bin");
+    }
+}

@@ -1,0 +1,149 @@
+//! `GET /slots` and the answers to slot actions.
+
+use std::time::Duration;
+
+use reprise_engine::{SlotSnapshot, SlotTask};
+use reprise_text::Text;
+use serde::Serialize;
+
+use super::native::Placement;
+use super::settings::Settings;
+use super::timings::milliseconds;
+use crate::FileName;
+
+/// One slot.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct Slot {
+    id: u32,
+    n_ctx: u32,
+    speculative: bool,
+    is_processing: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id_task: Option<u64>,
+    /// All tokens in the slot, generated ones too. Also shown for a slot that was restored and never ran a request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    n_prompt_tokens: Option<u32>,
+    #[serde(flatten)]
+    task: Option<Task>,
+    #[serde(flatten)]
+    texts: Option<Texts>,
+}
+
+/// The running or the last request of a slot.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+struct Task {
+    n_prompt_tokens_processed: u32,
+    n_prompt_tokens_cache: u32,
+    params: Settings,
+    next_token: [NextToken; 1],
+    placement: Placement,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+struct NextToken {
+    has_next_token: bool,
+    has_new_line: bool,
+    n_remain: i64,
+    n_decoded: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Texts {
+    prompt: String,
+    generated: String,
+}
+
+impl Slot {
+    /// A slot as it was between two steps; with its texts when `debug` is on.
+    pub(crate) fn new(snapshot: &SlotSnapshot, text: &Text, debug: bool) -> Self {
+        let task = snapshot.task.as_ref();
+        let settings = |task: &SlotTask| {
+            if debug {
+                Settings::whole(&task.request, text.tokenizer.vocab())
+            } else {
+                Settings::brief(&task.request)
+            }
+        };
+        let texts = || Texts {
+            prompt: task.map_or_else(
+                || snapshot.text.clone(),
+                |task| text.tokenizer.prompt_text(&task.request.prompt),
+            ),
+            generated: task.map(|task| task.generated.clone()).unwrap_or_default(),
+        };
+        Self {
+            id: snapshot.id,
+            n_ctx: snapshot.context,
+            speculative: false,
+            is_processing: snapshot.processing,
+            id_task: task.map(|task| task.id),
+            n_prompt_tokens: (task.is_some() || snapshot.tokens > 0).then_some(snapshot.tokens),
+            task: task.map(|task| Task {
+                n_prompt_tokens_processed: task.processed,
+                n_prompt_tokens_cache: task.cached,
+                params: settings(task),
+                next_token: [NextToken {
+                    has_next_token: task.has_next_token,
+                    has_new_line: task.has_new_line,
+                    n_remain: task.remaining.map_or(-1, i64::from),
+                    n_decoded: task.decoded,
+                }],
+                placement: Placement::from(&task.placed),
+            }),
+            texts: (debug && (task.is_some() || snapshot.tokens > 0)).then(texts),
+        }
+    }
+}
+
+/// A slot was written to a file.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct Saved {
+    id_slot: i32,
+    filename: String,
+    n_saved: u32,
+    n_written: u64,
+    timings: SaveTime,
+}
+
+/// A slot was read from a file.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct Restored {
+    id_slot: i32,
+    filename: String,
+    n_restored: u32,
+    n_read: u64,
+    timings: RestoreTime,
+}
+
+/// A slot was emptied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(crate) struct Erased {
+    pub(crate) id_slot: i32,
+    pub(crate) n_erased: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+struct SaveTime {
+    save_ms: f64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+struct RestoreTime {
+    restore_ms: f64,
+}
+
+impl Saved {
+    /// What was written, under the id that was asked for.
+    pub(crate) fn new(id_slot: i32, name: &FileName, tokens: u32, bytes: u64, time: Duration) -> Self {
+        let timings = SaveTime { save_ms: milliseconds(time) };
+        Self { id_slot, filename: name.to_string(), n_saved: tokens, n_written: bytes, timings }
+    }
+}
+
+impl Restored {
+    /// What was read, under the id that was asked for.
+    pub(crate) fn new(id_slot: i32, name: &FileName, tokens: u32, bytes: u64, time: Duration) -> Self {
+        let timings = RestoreTime { restore_ms: milliseconds(time) };
+        Self { id_slot, filename: name.to_string(), n_restored: tokens, n_read: bytes, timings }
+    }
+}

@@ -1,0 +1,133 @@
+//! `/slots` and slot actions.
+
+use axum::body::Body;
+use axum::http::{Method, StatusCode};
+use serde_json::json;
+
+use crate::harness::{Server, api_config, ids, model, request};
+
+#[test]
+fn fresh_slots_have_no_history() {
+    let mut server = Server::new();
+    let fresh = |id: u32| json!({"id": id, "n_ctx": 64, "speculative": false, "is_processing": false});
+    assert_eq!(server.get("/slots").json(), json!([fresh(0), fresh(1)]));
+}
+
+#[test]
+fn a_used_slot_shows_its_request() {
+    let mut server = Server::new();
+    let body =
+        json!({"prompt": ids("abc"), "n_predict": 2, "id_slot": 1, "ignore_eos": true, "stop": ["secret"]});
+    server.ask("/completion", &body);
+    let slot = server.get("/slots").json()[1].take();
+    // Three prompt tokens and BOS, and the first of two sampled tokens.
+    assert_eq!(slot["n_prompt_tokens"], 5);
+    assert_eq!((&slot["n_prompt_tokens_processed"], &slot["n_prompt_tokens_cache"]), (&json!(0), &json!(0)));
+    assert_eq!(
+        slot["next_token"],
+        json!([{"has_next_token": false, "has_new_line": false, "n_remain": -1, "n_decoded": 0}])
+    );
+    assert_eq!(slot["params"]["n_predict"], 2);
+    assert!(slot["params"].get("stop").is_none() && slot.get("prompt").is_none());
+    assert_eq!(slot["placement"]["reason"], "pinned");
+}
+
+#[test]
+fn texts_are_shown_only_on_request() {
+    let mut config = api_config();
+    config.endpoints.slots_debug = true;
+    let mut server = Server::with(model(), config);
+    let body = json!({"prompt": ids("abc"), "n_predict": 2, "id_slot": 0, "stop": ["q!"]});
+    let answer = server.ask("/completion", &body);
+    let slot = server.get("/slots").json()[0].take();
+    assert_eq!((&slot["prompt"], &slot["generated"]), (&json!("<s>abc"), &answer["content"]));
+    assert_eq!(slot["params"]["stop"], json!(["q!"]));
+}
+
+#[test]
+fn busy_slots_can_be_an_error() {
+    let mut server = Server::with(model().with_next(|_| reprise_engine::testing::letter(0)), api_config());
+    let open = |server: &mut Server| {
+        let body = json!({"prompt": "x", "stream": true, "n_predict": 40}).to_string();
+        server.open(request(Method::POST, "/completion", Body::from(body)))
+    };
+    assert_eq!(server.get("/slots?fail_on_no_slot=1").status, StatusCode::OK);
+    let _first = open(&mut server);
+    let _second = open(&mut server);
+    let reply = server.get("/slots?fail_on_no_slot=0");
+    assert_eq!(reply.error(503, "unavailable_error"), "no slot available");
+    assert_eq!(server.get("/slots?fail_on_no_slot=").status, StatusCode::OK);
+    let slots = server.get("/slots").json();
+    assert_eq!((&slots[0]["is_processing"], &slots[1]["is_processing"]), (&json!(true), &json!(true)));
+    assert_eq!(slots[0]["next_token"][0]["has_next_token"], true);
+}
+
+#[test]
+fn a_saved_slot_comes_back() {
+    let mut server = Server::new();
+    let prompt = ids("abcdefgh");
+    let body = |slot: u32| json!({"prompt": prompt, "n_predict": 1, "id_slot": slot, "temperature": 0});
+    server.ask("/completion", &body(1));
+    let file = json!({"filename": "one.bin"});
+    let saved = server.ask("/slots/1?action=save", &file);
+    assert_eq!(
+        (&saved["id_slot"], &saved["filename"], &saved["n_saved"]),
+        (&json!(1), &json!("one.bin"), &json!(9))
+    );
+    assert!(saved["n_written"].as_u64().unwrap() > 0 && saved["timings"]["save_ms"].is_f64());
+    assert_eq!(server.ask("/slots/1?action=erase", &json!(null)), json!({"id_slot": 1, "n_erased": 9}));
+    assert_eq!(server.ask("/slots/1?action=erase", &json!(null)), json!({"id_slot": 1, "n_erased": 0}));
+    // 98 wraps around to slot 0, and the answer repeats what was asked.
+    let restored = server.ask("/slots/98?action=restore", &file);
+    assert_eq!((&restored["id_slot"], &restored["n_restored"]), (&json!(98), &json!(9)));
+    assert_eq!(restored["n_read"], saved["n_written"]);
+    assert!(restored["timings"]["restore_ms"].is_f64());
+    // A slot that was restored and never ran anything shows its tokens.
+    assert_eq!(server.get("/slots").json()[0]["n_prompt_tokens"], 9);
+    assert_eq!(server.ask("/completion", &body(0))["timings"]["cache_n"], 8);
+}
+
+#[test]
+fn ids_actions_and_names_are_checked() {
+    let mut server = Server::new();
+    for (path, body, message) in [
+        ("/slots/abc?action=save", "{}", "Invalid slot ID"),
+        ("/slots/99999999999?action=save", "{}", "Invalid slot ID"),
+        ("/slots/%FF?action=save", "{}", "Invalid slot ID"),
+        ("/slots/0", "{}", "Invalid action"),
+        ("/slots/0?action=foo", "{}", "Invalid action"),
+        ("/slots/0?action=save", "{}", "[json.exception.out_of_range.403] key 'filename' not found"),
+        ("/slots/0?action=save", "[]", "[json.exception.type_error.304] cannot use at() with array"),
+        (
+            "/slots/0?action=restore",
+            r#"{"filename": 5}"#,
+            "[json.exception.type_error.302] type must be string, but is number",
+        ),
+        ("/slots/0?action=save", r#"{"filename": "../a"}"#, "Invalid filename"),
+        ("/slots/0?action=restore", r#"{"filename": "a/b"}"#, "Invalid filename"),
+        ("/slots/0?action=save", r#"{"filename": ""}"#, "Invalid filename"),
+    ] {
+        assert_eq!(server.raw(path, body).error(400, "invalid_request_error"), message, "{path} {body}");
+    }
+    let reply = server.post("/slots/0?action=restore", &json!({"filename": "none.bin"}));
+    let message = reply.error(400, "invalid_request_error");
+    assert!(message.starts_with("Unable to restore slot: "), "{message}");
+    assert_eq!(server.raw("/slots/1abc?action=erase", "").json()["id_slot"], 1);
+    assert_eq!(server.raw("/slots/-1?action=erase", "").json()["id_slot"], -1);
+    for (method, path) in [(Method::GET, "/slots/0"), (Method::DELETE, "/slots/0"), (Method::POST, "/slots")]
+    {
+        server.send(request(method, path, Body::empty())).error(404, "not_found_error");
+    }
+}
+
+#[test]
+fn switched_off_endpoints_say_how_to_switch_them_on() {
+    let mut config = api_config();
+    config.endpoints.slots = false;
+    config.endpoints.slot_actions = false;
+    let mut server = Server::with(model(), config);
+    let message = server.get("/slots").error(501, "not_supported_error");
+    assert_eq!(message, "This server does not support slots endpoint. Start it with `--slots`");
+    let message = server.raw("/slots/0?action=erase", "").error(501, "not_supported_error");
+    assert_eq!(message, "This server does not support slots action. Start it with `--slot-save-path`");
+}

@@ -1,0 +1,362 @@
+//! Causal attention over block tables.
+//!
+//! A row's softmax runs block by block over spans of [`SPAN`] positions, each span from nothing; the spans are then
+//! merged in order. Spans lie at fixed positions, so a row's result does not depend on how the work is cut: tiles of
+//! rows that share widened keys and values (prefill), or one task a span and KV head (decode of a long sequence).
+
+use std::cell::RefCell;
+use std::ops::Range;
+
+use super::Threads;
+use super::kv::{CpuKv, Part};
+use super::tensor::CpuTensor;
+use crate::kernels::attention::{BlockView, LANES, Running, attend, merge, widen_head};
+use crate::{Attention, BLOCK_TOKENS, ComputeError, SequenceLayout, StepLayout};
+
+/// Positions of a span.
+const SPAN: usize = 8 * BLOCK_TOKENS;
+/// Rows of a tile, which share widened keys and values.
+const TILE_ROWS: usize = 16;
+/// Multiplications below which one thread is faster than two: about 5 us.
+const WORTH_FORKING: usize = 64 * 1024;
+
+/// Memory reused from call to call.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    tiles: Vec<Tile>,
+    spans: Vec<SpanTask>,
+    /// For each task of `spans` and each query row of its tile: the softmax of the span and its output.
+    running: Vec<Running>,
+    parts: Vec<f32>,
+}
+
+/// Rows of one sequence that are computed together.
+#[derive(Debug, Clone)]
+struct Tile {
+    sequence: usize,
+    rows: Range<usize>,
+}
+
+/// One span of one KV head of a tile.
+#[derive(Debug, Clone, Copy)]
+struct SpanTask {
+    tile: usize,
+    kv_head: usize,
+    span: usize,
+}
+
+/// What all tasks of a call share.
+struct Call<'a> {
+    threads: &'a Threads,
+    sequences: &'a [SequenceLayout<'a>],
+    kv: &'a CpuKv,
+    layer: usize,
+    q: &'a CpuTensor,
+    spec: &'a Attention,
+    /// Query heads of a KV head.
+    group: usize,
+    /// Elements of a head, and of a head padded to vectors.
+    head_dim: usize,
+    padded: usize,
+}
+
+/// See [`crate::Pass::attention`].
+pub(super) fn attention(
+    threads: &Threads,
+    scratch: &mut Scratch,
+    layout: &StepLayout<'_>,
+    (kv, layer): (&CpuKv, usize),
+    q: &CpuTensor,
+    spec: &Attention,
+    out: &mut CpuTensor,
+) -> Result<(), ComputeError> {
+    let call = Call::new(threads, layout, (kv, layer), q, spec)?;
+    if out.width() != q.width() {
+        let detail = format!("output rows of {} for queries of {}", out.width(), q.width());
+        return Err(ComputeError::Operands { op: "attention", detail });
+    }
+    call.check_blocks()?;
+    let out = out.resize("attention", q.rows())?;
+    let work = call.plan(&mut scratch.tiles);
+    let threads_wanted = if work < WORTH_FORKING { 1 } else { threads.pool.threads() };
+    if scratch.tiles.len() >= 2 * threads_wanted || threads_wanted == 1 {
+        call.by_tiles(&scratch.tiles, threads_wanted, out);
+    } else {
+        call.by_spans(scratch, out);
+    }
+    Ok(())
+}
+
+impl<'a> Call<'a> {
+    fn new(
+        threads: &'a Threads,
+        layout: &'a StepLayout<'a>,
+        (kv, layer): (&'a CpuKv, usize),
+        q: &'a CpuTensor,
+        spec: &'a Attention,
+    ) -> Result<Self, ComputeError> {
+        let shape = kv.shape();
+        let fits = shape.kv_heads > 0
+            && shape.head_dim > 0
+            && spec.heads.is_multiple_of(shape.kv_heads)
+            && q.width() == spec.heads * shape.head_dim
+            && q.rows() == layout.rows();
+        if !fits {
+            let detail = format!(
+                "{} rows of {} for {} tokens, {} heads and {shape:?}",
+                q.rows(),
+                q.width(),
+                layout.rows(),
+                spec.heads
+            );
+            return Err(ComputeError::Operands { op: "attention", detail });
+        }
+        Ok(Self {
+            threads,
+            sequences: layout.sequences,
+            kv,
+            layer,
+            q,
+            spec,
+            group: spec.heads / shape.kv_heads,
+            head_dim: shape.head_dim,
+            padded: shape.head_dim.next_multiple_of(LANES),
+        })
+    }
+
+    /// Every block that a row sees must have been written: checked here, once, so that tasks cannot fail.
+    fn check_blocks(&self) -> Result<(), ComputeError> {
+        for sequence in self.sequences {
+            let first = self.visible(sequence.start).start / BLOCK_TOKENS;
+            let last = (sequence.start + sequence.rows.len()).div_ceil(BLOCK_TOKENS);
+            for &block in sequence.blocks.iter().take(last).skip(first) {
+                self.kv.layer(block, self.layer, Part::Key)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Cuts the step into tiles; returns the multiplications of the whole call.
+    fn plan(&self, tiles: &mut Vec<Tile>) -> usize {
+        tiles.clear();
+        let mut work = 0;
+        for (index, sequence) in self.sequences.iter().enumerate() {
+            for first in sequence.rows.clone().step_by(TILE_ROWS) {
+                let rows = first..sequence.rows.end.min(first + TILE_ROWS);
+                let end = sequence.start + rows.end - sequence.rows.start;
+                work += rows.len() * self.visible(end - 1).len() * self.q.width() * 2;
+                tiles.push(Tile { sequence: index, rows });
+            }
+        }
+        work
+    }
+
+    /// Positions that a row at `position` sees.
+    fn visible(&self, position: usize) -> Range<usize> {
+        let first = self.spec.window.map_or(0, |window| (position + 1).saturating_sub(window.max(1)));
+        first..position + 1
+    }
+
+    /// Positions of a tile's rows.
+    fn positions(&self, tile: &Tile) -> Range<usize> {
+        let sequence = &self.sequences[tile.sequence];
+        let first = sequence.start + tile.rows.start - sequence.rows.start;
+        first..first + tile.rows.len()
+    }
+
+    /// Spans that any row of a tile sees.
+    fn spans(&self, tile: &Tile) -> Range<usize> {
+        let positions = self.positions(tile);
+        self.visible(positions.start).start / SPAN..positions.end.div_ceil(SPAN)
+    }
+
+    /// One task a tile: all heads, span after span.
+    fn by_tiles(&self, tiles: &[Tile], threads: usize, out: &mut [f32]) {
+        let width = self.q.width();
+        let mut rest = out;
+        // From the back: the last tiles of a prompt see the most keys, and the largest tasks should start first.
+        let parts = tiles.iter().rev().map(|tile| {
+            let (front, mine) = std::mem::take(&mut rest).split_at_mut(tile.rows.start * width);
+            rest = front;
+            (tile, mine)
+        });
+        let compute = |_: usize, (tile, out): (&Tile, &mut [f32])| {
+            TILE.with_borrow_mut(|memory| {
+                for kv_head in 0..self.kv.shape().kv_heads {
+                    self.tile(tile, kv_head, memory, out);
+                }
+            });
+        };
+        if threads == 1 {
+            parts.enumerate().for_each(|(i, part)| compute(i, part));
+        } else {
+            self.threads.pool.each(tiles.len(), parts, compute);
+        }
+    }
+
+    /// One KV head of a tile, written to `out`, the tile's rows.
+    fn tile(&self, tile: &Tile, kv_head: usize, memory: &mut TileMemory, out: &mut [f32]) {
+        let queries = tile.rows.len() * self.group;
+        let TileMemory { working, total, total_out } = memory;
+        total.clear();
+        total.resize(queries, Running::EMPTY);
+        total_out.clear();
+        total_out.resize(queries * self.padded, 0.0);
+        self.load_queries(tile, kv_head, working);
+        for span in self.spans(tile) {
+            self.span(tile, kv_head, span, working);
+            let parts = working.running.iter().zip(working.out.chunks_exact(self.padded));
+            for ((total, total_out), (part, part_out)) in
+                total.iter_mut().zip(total_out.chunks_exact_mut(self.padded)).zip(parts)
+            {
+                merge(self.threads.isa, total, total_out, *part, part_out);
+            }
+        }
+        for (query, (total, total_out)) in total.iter().zip(total_out.chunks_exact(self.padded)).enumerate() {
+            let (row, head) = (query / self.group, kv_head * self.group + query % self.group);
+            let at = row * self.q.width() + head * self.head_dim;
+            write(total, total_out, &mut out[at..at + self.head_dim]);
+        }
+    }
+
+    /// One task a span and KV head, then the merge in the order of the spans.
+    fn by_spans(&self, scratch: &mut Scratch, out: &mut [f32]) {
+        let Scratch { tiles, spans, running, parts } = scratch;
+        spans.clear();
+        for (index, tile) in tiles.iter().enumerate() {
+            for kv_head in 0..self.kv.shape().kv_heads {
+                spans.extend(self.spans(tile).map(|span| SpanTask { tile: index, kv_head, span }));
+            }
+        }
+        // Every task gets room for a full tile, so that its place follows from its index.
+        let queries = tiles.iter().map(|t| t.rows.len()).max().unwrap_or(0) * self.group;
+        running.clear();
+        running.resize(spans.len() * queries, Running::EMPTY);
+        parts.resize(spans.len() * queries * self.padded, 0.0);
+        let places = running.chunks_mut(queries).zip(parts.chunks_mut(queries * self.padded));
+        self.threads.pool.each(spans.len(), places, |index, (running, parts)| {
+            let SpanTask { tile, kv_head, span } = spans[index];
+            TILE.with_borrow_mut(|memory| {
+                let working = &mut memory.working;
+                self.load_queries(&tiles[tile], kv_head, working);
+                self.span(&tiles[tile], kv_head, span, working);
+                running[..working.running.len()].copy_from_slice(&working.running);
+                parts[..working.out.len()].copy_from_slice(&working.out);
+            });
+        });
+        let mut total_out = vec![0.0; self.padded];
+        for (row, out) in out.chunks_exact_mut(self.q.width()).enumerate() {
+            for (head, out) in out.chunks_exact_mut(self.head_dim).enumerate() {
+                let mut total = Running::EMPTY;
+                total_out.fill(0.0);
+                for (index, task) in spans.iter().enumerate() {
+                    let tile = &tiles[task.tile];
+                    if task.kv_head != head / self.group || !tile.rows.contains(&row) {
+                        continue;
+                    }
+                    let query = index * queries + (row - tile.rows.start) * self.group + head % self.group;
+                    let part = &parts[query * self.padded..][..self.padded];
+                    merge(self.threads.isa, &mut total, &mut total_out, running[query], part);
+                }
+                write(&total, &total_out, out);
+            }
+        }
+    }
+
+    /// Copies the tile's queries of one KV head, scaled and padded, `[row][head of the group]`.
+    fn load_queries(&self, tile: &Tile, kv_head: usize, working: &mut Working) {
+        let width = self.q.width();
+        working.queries.clear();
+        working.queries.resize(tile.rows.len() * self.group * self.padded, 0.0);
+        let mut to = working.queries.chunks_exact_mut(self.padded);
+        for row in tile.rows.clone() {
+            let first = row * width + kv_head * self.group * self.head_dim;
+            let heads = &self.q.as_slice()[first..first + self.group * self.head_dim];
+            for (head, to) in heads.chunks_exact(self.head_dim).zip(&mut to) {
+                for (to, from) in to.iter_mut().zip(head) {
+                    *to = from * self.spec.scale;
+                }
+            }
+        }
+    }
+
+    /// The softmax of one span for every query of a tile, from nothing, into `working.running` and `working.out`.
+    fn span(&self, tile: &Tile, kv_head: usize, span: usize, working: &mut Working) {
+        let Working { queries, running, out, keys, values } = working;
+        let count = tile.rows.len() * self.group;
+        running.clear();
+        running.resize(count, Running::EMPTY);
+        out.clear();
+        out.resize(count * self.padded, 0.0);
+        // The padding of keys and values stays zero: only the head is ever written.
+        if keys.len() != BLOCK_TOKENS * self.padded || !self.head_dim.is_multiple_of(LANES) {
+            for part in [&mut *keys, &mut *values] {
+                part.clear();
+                part.resize(BLOCK_TOKENS * self.padded, 0.0);
+            }
+        }
+        let positions = self.positions(tile);
+        let first = self.visible(positions.start).start.max(span * SPAN);
+        let end = positions.end.min((span + 1) * SPAN);
+        for index in first / BLOCK_TOKENS..end.div_ceil(BLOCK_TOKENS) {
+            let base = index * BLOCK_TOKENS;
+            let tokens = BLOCK_TOKENS.min(positions.end - base);
+            self.widen(self.sequences[tile.sequence].blocks[index], kv_head, tokens, keys, values);
+            let block = BlockView { keys, values };
+            for (row, position) in positions.clone().enumerate() {
+                let seen = self.visible(position);
+                let seen = seen.start.saturating_sub(base)..seen.end.saturating_sub(base).min(BLOCK_TOKENS);
+                if seen.is_empty() {
+                    continue;
+                }
+                let heads = row * self.group..(row + 1) * self.group;
+                for (head, running) in heads.clone().zip(&mut running[heads]) {
+                    let at = head * self.padded..(head + 1) * self.padded;
+                    let (query, out) = (&queries[at.clone()], &mut out[at]);
+                    attend(self.threads.isa, query, block, seen.clone(), self.spec.softcap, running, out);
+                }
+            }
+        }
+    }
+
+    /// Widens one head of the first `tokens` tokens of a block.
+    fn widen(&self, block: u32, kv_head: usize, tokens: usize, keys: &mut [f32], values: &mut [f32]) {
+        let row = self.kv.shape().row();
+        let head = kv_head * self.head_dim..(kv_head + 1) * self.head_dim;
+        for (part, to) in [(Part::Key, keys), (Part::Value, values)] {
+            // `check_blocks` found the block.
+            if let Ok(from) = self.kv.layer(block, self.layer, part) {
+                widen_head(self.threads.isa, &from[..tokens * row], row, head.clone(), self.padded, to);
+            }
+        }
+    }
+}
+
+/// Memory of one thread.
+#[derive(Default)]
+struct TileMemory {
+    working: Working,
+    total: Vec<Running>,
+    total_out: Vec<f32>,
+}
+
+/// Queries, widened keys and values, and the softmax of the span in work.
+#[derive(Default)]
+struct Working {
+    queries: Vec<f32>,
+    running: Vec<Running>,
+    out: Vec<f32>,
+    keys: Vec<f32>,
+    values: Vec<f32>,
+}
+
+thread_local! {
+    static TILE: RefCell<TileMemory> = RefCell::default();
+}
+
+fn write(total: &Running, total_out: &[f32], out: &mut [f32]) {
+    let factor = 1.0 / total.sum;
+    for (out, total) in out.iter_mut().zip(total_out) {
+        *out = total * factor;
+    }
+}

@@ -1,0 +1,136 @@
+//! The CPU backend: each operation is computed as it is recorded, on a fixed set of threads.
+//!
+//! Weights stay where the file was mapped; activations are f32, KV is f16. Results do not depend on the number of
+//! threads nor on which other tokens share the step.
+
+mod attention;
+mod kv;
+mod linear;
+mod pass;
+mod pool;
+mod rope;
+mod tensor;
+mod weight;
+
+use bytes::Bytes;
+use reprise_gguf::GgmlDType;
+
+pub use kv::CpuKv;
+pub use pass::CpuPass;
+pub use tensor::CpuTensor;
+pub use weight::CpuWeight;
+
+use crate::kernels::Isa;
+use crate::{Backend, Cell, CellRun, ComputeError, KvShape, Rope, StepLayout};
+
+/// Computes on the machine's processor.
+#[derive(Debug)]
+pub struct Cpu {
+    threads: Threads,
+    scratch: Scratch,
+}
+
+/// What the kernels run on.
+#[derive(Debug)]
+struct Threads {
+    pool: pool::Pool,
+    isa: Isa,
+}
+
+/// Memory reused from step to step.
+#[derive(Debug, Default)]
+struct Scratch {
+    activations: linear::Activations,
+    attention: attention::Scratch,
+    rotations: rope::Rotations,
+    positions: Vec<usize>,
+}
+
+impl Cpu {
+    /// A backend on `threads` threads, the caller's counted; 0 counts as 1. Where the platform has no threads it
+    /// computes on the caller's alone.
+    #[must_use]
+    pub fn new(threads: usize) -> Self {
+        Self::with_isa(threads, Isa::detect())
+    }
+
+    /// As [`Cpu::new`], on an instruction set that this machine has.
+    pub(crate) fn with_isa(threads: usize, isa: Isa) -> Self {
+        Self { threads: Threads { pool: pool::Pool::new(threads), isa }, scratch: Scratch::default() }
+    }
+}
+
+impl Backend for Cpu {
+    type Weight = CpuWeight;
+    type Tensor = CpuTensor;
+    type Kv = CpuKv;
+    type Pass<'a> = CpuPass<'a>;
+
+    fn name(&self) -> String {
+        let threads = self.threads.pool.threads();
+        let plural = if threads == 1 { "" } else { "s" };
+        format!("CPU ({threads} thread{plural}, {})", self.threads.isa.name())
+    }
+
+    fn weight(
+        &self,
+        dtype: GgmlDType,
+        rows: usize,
+        cols: usize,
+        data: Bytes,
+    ) -> Result<Self::Weight, ComputeError> {
+        CpuWeight::new(dtype, rows, cols, data)
+    }
+
+    fn tensor(&self, capacity: usize, width: usize) -> Result<Self::Tensor, ComputeError> {
+        CpuTensor::new(capacity, width)
+    }
+
+    fn kv(&self, shape: KvShape, blocks: u32) -> Result<Self::Kv, ComputeError> {
+        Ok(CpuKv::new(shape, blocks))
+    }
+
+    fn pass<'a>(&'a mut self, layout: &'a StepLayout<'a>) -> Self::Pass<'a> {
+        CpuPass::new(&self.threads, &mut self.scratch, layout)
+    }
+
+    fn copy_cells(&mut self, kv: &mut Self::Kv, copy: CellRun) -> Result<(), ComputeError> {
+        kv.copy_cells(copy)
+    }
+
+    fn rotate_cells(
+        &mut self,
+        kv: &mut Self::Kv,
+        layer: usize,
+        at: Cell,
+        count: usize,
+        delta: i32,
+        rope: &Rope,
+    ) -> Result<(), ComputeError> {
+        let head_dim = kv.shape().head_dim;
+        let keys = kv.keys_mut(layer, at, count)?;
+        rope::rotate_halves(keys, head_dim, delta, rope)
+    }
+
+    async fn export_block(
+        &mut self,
+        kv: &Self::Kv,
+        block: u32,
+        tokens: usize,
+    ) -> Result<Vec<u8>, ComputeError> {
+        kv.export(block, tokens)
+    }
+
+    fn import_block(
+        &mut self,
+        kv: &mut Self::Kv,
+        block: u32,
+        tokens: usize,
+        data: &[u8],
+    ) -> Result<(), ComputeError> {
+        kv.import(block, tokens, data)
+    }
+}
+
+#[cfg(test)]
+mod tests;

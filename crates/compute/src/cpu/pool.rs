@@ -1,0 +1,160 @@
+//! Threads of the CPU backend: fork, share tasks by an atomic counter, join.
+//!
+//! The caller works too, so `threads - 1` helpers exist and a pool of one thread never spawns (wasm32). A step of a small
+//! model forks about two hundred times, each for some 20 us of work, hence two rules that general pools do not have:
+//! helpers spin for a moment before they sleep, and the caller waits only for helpers that have begun. On a busy machine
+//! a helper that the system has not run yet costs nothing; the caller does its share.
+
+mod helpers;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use helpers::Helpers;
+
+/// A fixed set of threads.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    helpers: Option<Helpers>,
+}
+
+impl Pool {
+    /// A pool of `threads` threads, the caller counted. Where threads cannot be had, the caller works alone.
+    pub(crate) fn new(threads: usize) -> Self {
+        Self { helpers: Helpers::spawn(threads.saturating_sub(1)) }
+    }
+
+    /// Threads that share a task list, the caller counted.
+    pub(crate) fn threads(&self) -> usize {
+        1 + self.helpers.as_ref().map_or(0, Helpers::count)
+    }
+
+    /// Calls `task` for every index below `tasks`, each once, in no particular order. A call from inside a task runs on
+    /// the calling thread alone.
+    ///
+    /// # Panics
+    /// If a task panics.
+    pub(crate) fn run(&self, tasks: usize, task: impl Fn(usize) + Sync) {
+        let Some(helpers) = self.helpers.as_ref().filter(|_| tasks > 1) else {
+            (0..tasks).for_each(task);
+            return;
+        };
+        let next = AtomicUsize::new(0);
+        helpers.share(&|| {
+            loop {
+                let index = next.fetch_add(1, Ordering::Relaxed);
+                if index >= tasks {
+                    break;
+                }
+                task(index);
+            }
+        });
+    }
+
+    /// Calls `work(i, item)` for the `i`-th of the `count` items.
+    pub(crate) fn each<I>(&self, count: usize, items: I, work: impl Fn(usize, I::Item) + Sync)
+    where
+        I: Iterator + Send,
+    {
+        if count <= 1 || self.helpers.is_none() {
+            items.enumerate().for_each(|(i, item)| work(i, item));
+            return;
+        }
+        let items = Mutex::new(items.enumerate());
+        self.run(count, |_| {
+            // A panic of another task poisons the lock but not the iterator behind it.
+            let taken = items.lock().unwrap_or_else(PoisonError::into_inner).next();
+            if let Some((i, item)) = taken {
+                work(i, item);
+            }
+        });
+    }
+
+    /// Calls `work(i, chunk)` for the `i`-th chunk of `size` elements of `data`.
+    pub(crate) fn chunks<T: Send>(&self, data: &mut [T], size: usize, work: impl Fn(usize, &mut [T]) + Sync) {
+        let size = size.max(1);
+        self.each(data.len().div_ceil(size), data.chunks_mut(size), work);
+    }
+
+    /// Rows per chunk for an element-wise operation on `rows` rows of `width`: one chunk when forking costs more than the
+    /// work, else a few chunks a thread.
+    pub(crate) fn rows_per_chunk(&self, rows: usize, width: usize) -> usize {
+        const WORTH_FORKING: usize = 32 * 1024;
+        if rows * width < WORTH_FORKING {
+            return rows.max(1);
+        }
+        rows.div_ceil(self.threads() * 4).max(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_task_runs_once_whatever_the_threads() {
+        for threads in [0, 1, 2, 3, 8] {
+            let pool = Pool::new(threads);
+            for tasks in [0, 1, 2, 7, 1000] {
+                let counts: Vec<_> = (0..tasks).map(|_| AtomicUsize::new(0)).collect();
+                pool.run(tasks, |i| {
+                    counts[i].fetch_add(1, Ordering::Relaxed);
+                });
+                assert!(counts.iter().all(|c| c.load(Ordering::Relaxed) == 1), "{threads} threads, {tasks} tasks");
+            }
+        }
+    }
+
+    #[test]
+    fn many_short_forks_on_more_threads_than_cores() {
+        let pool = Pool::new(8);
+        let total = AtomicUsize::new(0);
+        for _ in 0..5000 {
+            pool.run(16, |i| {
+                total.fetch_add(i, Ordering::Relaxed);
+            });
+        }
+        assert_eq!(total.into_inner(), 5000 * 120);
+    }
+
+    #[test]
+    fn chunks_cover_the_data_and_know_their_index() {
+        let pool = Pool::new(3);
+        let mut data = vec![0usize; 1003];
+        pool.chunks(&mut data, 10, |i, chunk| chunk.fill(i + 1));
+        assert!(data.iter().enumerate().all(|(at, &v)| v == at / 10 + 1));
+    }
+
+    #[test]
+    fn a_fork_inside_a_task_runs() {
+        let pool = Pool::new(2);
+        let total = AtomicUsize::new(0);
+        pool.run(4, |_| {
+            pool.run(5, |_| {
+                total.fetch_add(1, Ordering::Relaxed);
+            });
+        });
+        assert_eq!(total.into_inner(), 20);
+    }
+
+    #[test]
+    fn a_panic_of_a_task_reaches_the_caller_and_the_pool_lives_on() {
+        let pool = Pool::new(4);
+        for _ in 0..20 {
+            let run = || pool.run(64, |i| assert!(i != 33, "task 33"));
+            assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err());
+        }
+        let total = AtomicUsize::new(0);
+        pool.run(64, |_| {
+            total.fetch_add(1, Ordering::Relaxed);
+        });
+        assert_eq!(total.into_inner(), 64);
+        assert_eq!(pool.threads(), 4);
+    }
+
+    #[test]
+    fn one_thread_has_no_helpers() {
+        assert!(Pool::new(1).helpers.is_none());
+        assert_eq!(Pool::new(0).threads(), 1);
+    }
+}

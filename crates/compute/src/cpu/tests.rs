@@ -1,0 +1,130 @@
+//! The op suite on every instruction set and several thread counts, and what only this backend promises.
+
+use futures::executor::block_on;
+
+use super::*;
+use crate::kernels::Isa;
+use crate::reference::Rounding;
+use crate::suite;
+use crate::{Pass, SequenceLayout};
+
+#[test]
+fn the_op_suite_holds_on_every_instruction_set() {
+    for &isa in Isa::available() {
+        for threads in [1, 2, 5] {
+            let report = block_on(suite::run_all(|| Cpu::with_isa(threads, isa), Rounding::EightBit));
+            assert!(report.failures.is_empty(), "{}, {threads} threads: {report}", isa.name());
+        }
+    }
+}
+
+#[test]
+fn results_do_not_depend_on_the_batch() {
+    for &isa in Isa::available() {
+        let report = block_on(suite::batch_invariance(|| Cpu::with_isa(2, isa)));
+        assert!(report.failures.is_empty() && report.passed > 50, "{}: {report}", isa.name());
+    }
+}
+
+#[test]
+fn the_name_tells_threads_and_instruction_set() {
+    assert_eq!(Cpu::with_isa(1, Isa::Portable).name(), "CPU (1 thread, portable)");
+    assert!(Cpu::new(2).name().starts_with("CPU (2 threads, "));
+}
+
+/// Runs one step over `rows` rows at position 0 and gives what `finish` says.
+fn step(rows: usize, blocks: &[u32], record: impl FnOnce(&mut CpuPass<'_>)) -> Result<Vec<f32>, ComputeError> {
+    let mut cpu = Cpu::new(2);
+    let sequences = [SequenceLayout { rows: 0..rows, start: 0, blocks }];
+    let layout = StepLayout { sequences: &sequences };
+    let mut pass = cpu.pass(&layout);
+    record(&mut pass);
+    let mut out = Vec::new();
+    block_on(pass.finish(None, &mut out)).map(|()| out)
+}
+
+fn f32_weight(rows: usize, cols: usize) -> CpuWeight {
+    Cpu::new(1).weight(GgmlDType::F32, rows, cols, vec![0; rows * cols * 4].into()).unwrap()
+}
+
+#[track_caller]
+fn refused(result: Result<Vec<f32>, ComputeError>, wanted_op: &str) {
+    match result {
+        Err(ComputeError::Operands { op, .. }) => assert_eq!(op, wanted_op),
+        other => panic!("{wanted_op}: {other:?}"),
+    }
+}
+
+#[test]
+fn operands_that_do_not_fit_fail_the_step() {
+    let cpu = Cpu::new(1);
+    let tensor = |width| cpu.tensor(4, width).unwrap();
+    let table = f32_weight(10, 8);
+
+    refused(step(1, &[0], |p| p.embed(&table, &[10], 1.0, &mut tensor(8))), "embed");
+    refused(step(1, &[0], |p| p.embed(&table, &[1], 1.0, &mut tensor(9))), "embed");
+    refused(step(5, &[0], |p| p.embed(&table, &[1; 5], 1.0, &mut tensor(8))), "embed");
+    refused(step(1, &[0], |p| p.norm(&tensor(8), &table, 1e-5, &mut tensor(8))), "norm");
+    refused(step(1, &[0], |p| p.norm(&tensor(8), &f32_weight(1, 7), 1e-5, &mut tensor(8))), "norm");
+    refused(step(1, &[0], |p| p.norm_heads(&mut tensor(8), &f32_weight(1, 3), 1e-5)), "norm_heads");
+    refused(step(1, &[0], |p| p.add(&mut tensor(8), &tensor(9))), "add");
+    refused(step(1, &[0], |p| p.gate(&mut tensor(8), &tensor(9), crate::Activation::Silu)), "gate");
+    refused(step(1, &[0], |p| p.gather(&tensor(8), &[0], &mut tensor(8))), "gather");
+    refused(step(33, &[0], |_| {}), "pass");
+    let rope = Rope { pairing: crate::Pairing::Halves, inverse_frequencies: vec![1.0; 5] };
+    refused(step(1, &[0], |p| p.rope(&mut tensor(8), 8, &rope)), "rope");
+    let bias = f32_weight(1, 9);
+    let mut out = tensor(10);
+    refused(
+        step(1, &[0], |p| {
+            let projection = crate::Projection { weight: &table, bias: Some(&bias), out: &mut out };
+            p.linear(&tensor(8), &mut [projection]);
+        }),
+        "linear",
+    );
+}
+
+#[test]
+fn attention_over_cells_never_written_fails_the_step() {
+    let cpu = Cpu::new(1);
+    let shape = KvShape { layers: 1, kv_heads: 1, head_dim: 8 };
+    let kv = cpu.kv(shape, 2).unwrap();
+    let table = f32_weight(2, 8);
+    let spec = crate::Attention { heads: 1, scale: 1.0, window: None, softcap: None };
+    for (block, state) in [(1, "empty"), (2, "outside the KV memory")] {
+        let result = step(1, &[block], |p| {
+            let (mut q, mut out) = (cpu.tensor(1, 8).unwrap(), cpu.tensor(1, 8).unwrap());
+            p.embed(&table, &[0], 1.0, &mut q);
+            p.attention(&kv, 0, &q, &spec, &mut out);
+        });
+        match result {
+            Err(ComputeError::Block { block: found, state: why }) => assert_eq!((found, why), (block, state)),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn rotating_there_and_back_gives_the_keys_within_f16() {
+    let mut cpu = Cpu::new(1);
+    let shape = KvShape { layers: 1, kv_heads: 2, head_dim: 16 };
+    let mut kv = cpu.kv(shape, 1).unwrap();
+    let keys: Vec<half::f16> =
+        (0..2 * 32 * 32).map(|i| half::f16::from_f32((i * 37 % 100) as f32 / 50.0 - 1.0)).collect();
+    cpu.import_block(&mut kv, 0, 32, bytemuck::cast_slice(&keys)).unwrap();
+    let rope = Rope {
+        pairing: crate::Pairing::Halves,
+        inverse_frequencies: (0..8).map(|i| 10_000f32.powf(-(i as f32) / 8.0)).collect(),
+    };
+    let at = Cell { block: 0, offset: 0 };
+    cpu.rotate_cells(&mut kv, 0, at, 32, -1234, &rope).unwrap();
+    let turned = block_on(cpu.export_block(&kv, 0, 32)).unwrap();
+    cpu.rotate_cells(&mut kv, 0, at, 32, 1234, &rope).unwrap();
+    let back = block_on(cpu.export_block(&kv, 0, 32)).unwrap();
+    let back: Vec<half::f16> =
+        back.chunks_exact(2).map(|b| half::f16::from_le_bytes([b[0], b[1]])).collect();
+    assert_ne!(turned, bytemuck::cast_slice::<_, u8>(&keys));
+    for (i, (back, key)) in back.iter().zip(&keys).enumerate() {
+        assert!((back.to_f32() - key.to_f32()).abs() < 2e-3, "{i}: {back} for {key}");
+    }
+}

@@ -1,0 +1,40 @@
+//! What can go wrong below the models.
+
+use reprise_gguf::GgmlDType;
+
+/// A failure of a backend.
+#[derive(Debug, thiserror::Error)]
+pub enum ComputeError {
+    /// No kernel for this quantisation.
+    #[error("tensors of type {0:?} are not supported by this backend")]
+    UnsupportedType(GgmlDType),
+    /// A buffer does not fit its declared shape.
+    #[error("{what} holds {found} bytes where its shape asks for {wanted}")]
+    Length {
+        /// Which buffer.
+        what: &'static str,
+        /// Bytes that the shape asks for.
+        wanted: usize,
+        /// Bytes given.
+        found: usize,
+    },
+    /// A KV cell outside the memory, or one never written.
+    #[error("KV block {block} is {state}")]
+    Block {
+        /// Physical block.
+        block: u32,
+        /// `outside the KV memory` or `empty`.
+        state: &'static str,
+    },
+    /// Operands that do not fit together, or a row, token or head that does not exist.
+    #[error("{op}: {detail}")]
+    Operands {
+        /// The operation, by its name in [`crate::Pass`].
+        op: &'static str,
+        /// What does not fit, with the numbers.
+        detail: String,
+    },
+    /// The device lost, out of memory, or refusing.
+    #[error("compute device: {0}")]
+    Device(String),
+}

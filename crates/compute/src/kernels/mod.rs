@@ -1,0 +1,65 @@
+//! Inner loops of the CPU backend, chosen at run time by instruction set.
+//!
+//! Every kernel computes an output element by the same sequence of float operations whatever the number of rows it is
+//! given, so a token's result does not depend on its batch. The integer kernels ([`panel`]) give the same bits on every
+//! instruction set; [`floats`] and [`attention`] use fused multiply-add where the machine has it.
+
+pub(crate) mod activations;
+pub(crate) mod attention;
+pub(crate) mod blocks;
+pub(crate) mod columns;
+pub(crate) mod elementwise;
+pub(crate) mod floats;
+pub(crate) mod math;
+pub(crate) mod panel;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+/// An instruction set that this build has kernels for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Isa {
+    /// Plain Rust, vectorised by the compiler for the target's baseline.
+    Portable,
+    /// AVX2, FMA and F16C.
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    /// As `Avx2`, with AVX-512 F, BW, VL and VNNI.
+    #[cfg(target_arch = "x86_64")]
+    Avx512Vnni,
+}
+
+impl Isa {
+    /// The best that this machine runs.
+    pub(crate) fn detect() -> Self {
+        Self::available().last().copied().unwrap_or(Self::Portable)
+    }
+
+    /// All that this machine runs, from the plainest to the best.
+    pub(crate) fn available() -> &'static [Self] {
+        #[cfg(target_arch = "x86_64")]
+        return x86::available();
+        #[cfg(not(target_arch = "x86_64"))]
+        &[Self::Portable]
+    }
+
+    /// Name in an operator's words.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Portable => "portable",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => "AVX2",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Vnni => "AVX-512 VNNI",
+        }
+    }
+
+    /// Calls `f` where the compiler may use this instruction set; code that is inlined into `f` is vectorised for it.
+    #[inline(always)]
+    pub(crate) fn run<R>(self, f: impl FnOnce() -> R) -> R {
+        match self {
+            Self::Portable => f(),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 | Self::Avx512Vnni => x86::run(self, f),
+        }
+    }
+}

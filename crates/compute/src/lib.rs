@@ -1,0 +1,17 @@
+//! Tensor operations: the [`Backend`] seam, the CPU backend and its kernels, the op test suite.
+
+mod backend;
+mod cpu;
+mod error;
+mod kernels;
+mod kv_shape;
+pub mod reference;
+pub mod suite;
+
+pub use backend::{
+    Activation, Attention, BLOCK_TOKENS, Backend, Cell, CellRun, Pairing, Pass, Projection, Rope, SequenceLayout,
+    StepLayout,
+};
+pub use cpu::{Cpu, CpuKv, CpuPass, CpuTensor, CpuWeight};
+pub use error::ComputeError;
+pub use kv_shape::KvShape;

@@ -1,0 +1,348 @@
+//! The owner task: takes commands, starts what can start, runs the model, one forward pass after the other.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reprise_gguf::TokenId;
+use reprise_kv::{Cache, Millis, SlotId, Work};
+use reprise_model::{Cell, CellRun, CellShift, Forward, StepOutput};
+use reprise_text::Text;
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TryRecvError;
+use tracing::{info, warn};
+
+use crate::embed::Embedding;
+use crate::handle::{Command, Shared};
+use crate::sample::GrammarEnv;
+use crate::slot_task::{Phase, Task};
+use crate::waiting::Waiting;
+use crate::yield_now::yield_now;
+use crate::{Clock, EngineConfig, EngineError, EngineHandle, Metrics, SlotStore, SlotTask, StopReason};
+
+/// Runs one model for all slots. Everything mutable lives here, in one task: [`Engine::run`].
+///
+/// The type need not be `Send`; it runs where it is polled. A host gives it a named thread, or its worker's event loop.
+#[derive(Debug)]
+pub struct Engine<F, S, C> {
+    pub(crate) model: F,
+    pub(crate) store: Option<S>,
+    pub(crate) clock: C,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) cache: Cache,
+    pub(crate) slots: Vec<Slot>,
+    pub(crate) waiting: Waiting,
+    pub(crate) grammars: GrammarEnv,
+    pub(crate) metrics: Metrics,
+    pub(crate) output: StepOutput,
+    /// Counts scheduling rounds: in each, every running generation is decoded once.
+    pub(crate) round: u64,
+    /// Refuses new work, and ends when there is no old.
+    pub(crate) closing: bool,
+    commands: mpsc::UnboundedReceiver<Command>,
+    last_release: Millis,
+}
+
+/// What the engine knows of a slot beyond its cached tokens.
+#[derive(Debug, Default)]
+pub(crate) struct Slot {
+    pub(crate) occupant: Option<Occupant>,
+    /// The request that ran before, for `GET /slots`.
+    pub(crate) previous: Option<SlotTask>,
+}
+
+/// What keeps a slot busy.
+#[derive(Debug)]
+pub(crate) enum Occupant {
+    Task(Box<Task>),
+    Embedding(Embedding),
+}
+
+impl Occupant {
+    /// Counts requests; younger ones have larger ids.
+    pub(crate) fn id(&self) -> u64 {
+        match self {
+            Self::Task(task) => task.id,
+            Self::Embedding(embedding) => embedding.id,
+        }
+    }
+
+    /// The prompt, while it is being evaluated.
+    pub(crate) fn prefill(&self) -> Option<&[TokenId]> {
+        match self {
+            Self::Task(task) => (task.phase == Phase::Prefill).then_some(&task.request.prompt),
+            Self::Embedding(embedding) => Some(&embedding.tokens),
+        }
+    }
+
+    fn is_abandoned(&self) -> bool {
+        match self {
+            Self::Task(task) => task.is_abandoned(),
+            Self::Embedding(embedding) => embedding.reply.is_closed(),
+        }
+    }
+}
+
+/// What happens to the tokens of a slot whose request has failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Remains {
+    /// They are good and may be reused.
+    Keep,
+    /// Their cells are wanted, or wrong.
+    Drop,
+}
+
+impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
+    /// An idle engine and the first of its handles. The model must have [`EngineConfig::kv_blocks`] blocks of KV memory
+    /// and take passes of [`EngineConfig::micro_batch`] tokens. Without a store, slots cannot be saved or restored.
+    #[must_use]
+    pub fn new(
+        model: F,
+        text: Text,
+        store: Option<S>,
+        clock: C,
+        config: EngineConfig,
+    ) -> (Self, EngineHandle) {
+        let (sender, commands) = mpsc::unbounded_channel();
+        let cache = Cache::new(config.cache(text.tokenizer.vocab().add_bos));
+        let slots = cache.slots().map(|_| Slot::default()).collect();
+        let shared = Arc::new(Shared { text, model: model.info().clone(), config });
+        let handle = EngineHandle { commands: sender, shared: Arc::clone(&shared) };
+        let engine = Self {
+            model,
+            store,
+            clock,
+            shared,
+            cache,
+            slots,
+            waiting: Waiting::default(),
+            grammars: GrammarEnv::default(),
+            metrics: Metrics::default(),
+            output: StepOutput::default(),
+            round: 1,
+            closing: false,
+            commands,
+            last_release: Millis(0),
+        };
+        (engine, handle)
+    }
+
+    /// Serves until it is drained or every handle is gone; accepted requests are finished first.
+    ///
+    /// Between two forward passes it answers what was asked and yields once to its executor; with nothing to do it
+    /// waits. Dropping the future stops everything at once.
+    pub async fn run(mut self) {
+        loop {
+            self.take_commands();
+            self.drop_abandoned();
+            self.start_waiting().await;
+            if self.is_busy() {
+                self.forward().await;
+                self.keep_alive();
+                yield_now().await;
+            } else if self.closing {
+                break;
+            } else {
+                match self.commands.recv().await {
+                    Some(command) => self.accept(command),
+                    None => self.closing = true,
+                }
+            }
+        }
+        self.commands.close();
+        self.take_commands();
+    }
+
+    fn take_commands(&mut self) {
+        loop {
+            match self.commands.try_recv() {
+                Ok(command) => self.accept(command),
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => {
+                    self.closing = true;
+                    break;
+                }
+            }
+        }
+    }
+
+    fn accept(&mut self, command: Command) {
+        match command {
+            Command::Generate(request, events) => self.submit(*request, events),
+            Command::Embed(tokens, reply) => self.submit_embedding(tokens, reply),
+            // Whoever asked may have left; then nobody misses the answer.
+            Command::Slots(reply) => drop(reply.send(self.snapshots())),
+            Command::Metrics(reply) => drop(reply.send(self.metrics_now())),
+            Command::Save(slot, name, reply) => self.submit_save(slot, name, reply),
+            Command::Restore(slot, name, reply) => self.submit_restore(slot, name, reply),
+            Command::Erase(slot, reply) => self.submit_erase(slot, reply),
+            Command::Drain => self.closing = true,
+        }
+    }
+
+    /// Cancels what nobody listens to any more. A slot keeps what was computed for it.
+    fn drop_abandoned(&mut self) {
+        self.waiting.drop_abandoned();
+        for slot in self.slot_ids() {
+            if self.occupant(slot).is_some_and(Occupant::is_abandoned) {
+                info!(%slot, tokens = self.cache.slot(slot).len(), "the client is gone: cancelled, tokens kept");
+                self.vacate(slot);
+            }
+        }
+    }
+
+    fn keep_alive(&mut self) {
+        let now = self.clock.now();
+        for slot in &mut self.slots {
+            if let Some(Occupant::Task(task)) = &mut slot.occupant {
+                task.keep_alive(now);
+            }
+        }
+    }
+
+    pub(crate) fn is_busy(&self) -> bool {
+        self.slots.iter().any(|slot| slot.occupant.is_some())
+    }
+
+    pub(crate) fn slot_ids(&self) -> impl Iterator<Item = SlotId> + use<F, S, C> {
+        (0..self.shared.config.slots).map(SlotId)
+    }
+
+    pub(crate) fn occupant(&self, slot: SlotId) -> Option<&Occupant> {
+        self.slots.get(slot.0 as usize)?.occupant.as_ref()
+    }
+
+    /// The generations that run, in the order of their slots.
+    pub(crate) fn tasks(&self) -> impl Iterator<Item = (SlotId, &Task)> {
+        self.slot_ids().filter_map(|slot| match self.occupant(slot)? {
+            Occupant::Task(task) => Some((slot, task.as_ref())),
+            Occupant::Embedding(_) => None,
+        })
+    }
+
+    pub(crate) fn task_mut(&mut self, slot: SlotId) -> Option<&mut Task> {
+        match self.slots.get_mut(slot.0 as usize)?.occupant.as_mut()? {
+            Occupant::Task(task) => Some(task),
+            Occupant::Embedding(_) => None,
+        }
+    }
+
+    /// The host's time as the cache takes it.
+    pub(crate) fn millis(&self) -> Millis {
+        millis(self.clock.now()).max(self.last_release)
+    }
+
+    /// A later time for each call: slots released within one millisecond keep their order.
+    pub(crate) fn next_millis(&mut self) -> Millis {
+        self.last_release = millis(self.clock.now()).max(Millis(self.last_release.0 + 1));
+        self.last_release
+    }
+
+    /// Lets the model move cells as the cache has decided.
+    ///
+    /// # Errors
+    /// The backend's; the cells concerned are undefined then.
+    pub(crate) fn carry_out(&mut self, work: &Work) -> Result<(), EngineError> {
+        let cell = |cell: reprise_kv::Cell| Cell { block: cell.block.index(), offset: cell.offset };
+        if !work.copies.is_empty() {
+            let copies: Vec<CellRun> = work
+                .copies
+                .iter()
+                .map(|copy| CellRun { from: cell(copy.from), to: cell(copy.to), count: copy.count })
+                .collect();
+            self.model.copy_cells(&copies).map_err(|error| EngineError::Backend(error.to_string()))?;
+        }
+        if !work.rotations.is_empty() {
+            let shifts: Vec<CellShift> = work
+                .rotations
+                .iter()
+                .map(|turn| CellShift {
+                    block: turn.cell.block.index(),
+                    offset: turn.cell.offset,
+                    count: turn.count,
+                    delta: turn.delta,
+                })
+                .collect();
+            self.model.shift(&shifts).map_err(|error| EngineError::Backend(error.to_string()))?;
+        }
+        Ok(())
+    }
+
+    /// Makes a busy slot idle and gives back what ran in it.
+    pub(crate) fn vacate(&mut self, slot: SlotId) -> Option<Occupant> {
+        let occupant = self.slots.get_mut(slot.0 as usize)?.occupant.take()?;
+        let now = self.next_millis();
+        self.cache.release(slot, now);
+        if let Occupant::Task(task) = &occupant {
+            let timings = task.timings();
+            self.metrics.predicted_tokens += u64::from(timings.predicted);
+            self.metrics.predicted_steps += u64::from(timings.predicted.saturating_sub(1));
+            self.metrics.predicted_time += timings.predicted_time;
+            self.slots[slot.0 as usize].previous = Some(task.epitaph());
+            if task.placed.copy > 0 {
+                // The first copy's slot holds the prompt already.
+                self.cache.clear(slot);
+            }
+        }
+        self.waiting.look_again();
+        Some(occupant)
+    }
+
+    /// Ends a generation well.
+    pub(crate) fn finish(&mut self, slot: SlotId, stop: StopReason) {
+        let tokens = self.cache.slot(slot).len();
+        if let Some(Occupant::Task(task)) = self.vacate(slot) {
+            log_finish(slot, &task, &stop, tokens);
+            task.finish(stop, tokens, &self.shared.text);
+        }
+    }
+
+    /// Ends a request, with all its copies, badly.
+    pub(crate) fn fail(&mut self, id: u64, error: &EngineError, remains: Remains) {
+        let now = self.clock.now();
+        let mut told = false;
+        for slot in self.slot_ids() {
+            if self.occupant(slot).is_none_or(|occupant| occupant.id() != id) {
+                continue;
+            }
+            warn!(%slot, task = id, %error, "request failed");
+            match self.vacate(slot) {
+                Some(Occupant::Task(mut task)) if !told => task.fail(error.clone(), now),
+                Some(Occupant::Embedding(embedding)) => drop(embedding.reply.send(Err(error.clone()))),
+                _ => {}
+            }
+            told = true;
+            if remains == Remains::Drop {
+                self.cache.clear(slot);
+            }
+        }
+    }
+}
+
+fn millis(time: Duration) -> Millis {
+    Millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+}
+
+fn log_finish(slot: SlotId, task: &Task, stop: &StopReason, tokens: u32) {
+    let timings = task.timings();
+    let rate = |count: u32, time: Duration| {
+        if time.is_zero() { 0.0 } else { f64::from(count) / time.as_secs_f64() }
+    };
+    info!(
+        %slot,
+        task = task.id,
+        "prompt: {} tokens evaluated in {:.1} ms ({:.1} tokens/s), {} from the cache",
+        timings.prompt,
+        timings.prompt_time.as_secs_f64() * 1e3,
+        rate(timings.prompt, timings.prompt_time),
+        timings.cached,
+    );
+    info!(
+        %slot,
+        task = task.id,
+        "answer: {} tokens in {:.1} ms ({:.1} tokens/s); stopped by {stop}; slot holds {tokens} tokens, truncated: {}",
+        timings.predicted,
+        timings.predicted_time.as_secs_f64() * 1e3,
+        rate(timings.predicted.saturating_sub(1), timings.predicted_time),
+        task.truncated,
+    );
+}

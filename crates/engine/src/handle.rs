@@ -1,0 +1,186 @@
+//! Stage 5: the cheap, cloneable, `Send` end of the engine.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures::Stream;
+use reprise_gguf::TokenId;
+use reprise_model::ModelInfo;
+use reprise_text::Text;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{EngineConfig, EngineError, Event, Generate, Metrics, SlotSnapshot};
+
+/// Talks to the engine's owner task. Every method may be called from any thread; a call to an engine that has stopped
+/// answers [`EngineError::Closed`].
+#[derive(Debug, Clone)]
+pub struct EngineHandle {
+    pub(crate) commands: mpsc::UnboundedSender<Command>,
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// What never changes while the engine runs.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) text: Text,
+    pub(crate) model: ModelInfo,
+    pub(crate) config: EngineConfig,
+}
+
+/// What the owner task is asked to do.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Generate(Box<Generate>, mpsc::UnboundedSender<Event>),
+    Embed(Vec<TokenId>, oneshot::Sender<Result<Vec<f32>, EngineError>>),
+    Slots(oneshot::Sender<Vec<SlotSnapshot>>),
+    Metrics(oneshot::Sender<Metrics>),
+    Save(u32, String, oneshot::Sender<Result<SlotFile, EngineError>>),
+    Restore(u32, String, oneshot::Sender<Result<SlotFile, EngineError>>),
+    Erase(u32, oneshot::Sender<Result<u32, EngineError>>),
+    /// Refuse new work, finish what runs, then end the owner task.
+    Drain,
+}
+
+/// What a save or a restore moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SlotFile {
+    /// Tokens saved or restored.
+    pub tokens: u32,
+    /// Bytes written or read.
+    pub bytes: u64,
+    /// Time it took.
+    pub time: std::time::Duration,
+}
+
+impl EngineHandle {
+    /// Tokenizer and chat template.
+    #[must_use]
+    pub fn text(&self) -> &Text {
+        &self.shared.text
+    }
+
+    /// The loaded model.
+    #[must_use]
+    pub fn model(&self) -> &ModelInfo {
+        &self.shared.model
+    }
+
+    /// The engine's configuration.
+    #[must_use]
+    pub fn config(&self) -> &EngineConfig {
+        &self.shared.config
+    }
+
+    /// The slot that a raw id from the wire means: every number names one, as in llama-server.
+    #[must_use]
+    pub fn slot_of(&self, raw: i64) -> u32 {
+        slot_of(raw, self.shared.config.slots)
+    }
+
+    /// Submits a request. Dropping the [`Generation`] cancels it within a step; the slot keeps what it computed.
+    #[must_use]
+    pub fn generate(&self, request: Generate) -> Generation {
+        let (sender, events) = mpsc::unbounded_channel();
+        let open = request.copies.max(1);
+        // If the engine is gone the sender is dropped here, and the stream says so.
+        let _ = self.commands.send(Command::Generate(Box::new(request), sender));
+        Generation { events, open }
+    }
+
+    /// Hidden states of every token of a text, `[tokens, width]`.
+    ///
+    /// # Errors
+    /// [`EngineError::ContextExceeded`] when the text does not fit a slot.
+    pub async fn embed(&self, tokens: Vec<TokenId>) -> Result<Vec<f32>, EngineError> {
+        self.ask(|reply| Command::Embed(tokens, reply)).await?
+    }
+
+    /// All slots in order. Answered between two steps.
+    ///
+    /// # Errors
+    /// [`EngineError::Closed`].
+    pub async fn slots(&self) -> Result<Vec<SlotSnapshot>, EngineError> {
+        self.ask(Command::Slots).await
+    }
+
+    /// Counters.
+    ///
+    /// # Errors
+    /// [`EngineError::Closed`].
+    pub async fn metrics(&self) -> Result<Metrics, EngineError> {
+        self.ask(Command::Metrics).await
+    }
+
+    /// Saves a slot's tokens and KV under a name. Waits while the slot is busy.
+    ///
+    /// # Errors
+    /// [`EngineError::Save`].
+    pub async fn save(&self, slot: u32, name: String) -> Result<SlotFile, EngineError> {
+        self.ask(|reply| Command::Save(slot, name, reply)).await?
+    }
+
+    /// Replaces a slot's tokens and KV by a saved image. Waits while the slot is busy. On any error the slot keeps what
+    /// it had.
+    ///
+    /// # Errors
+    /// [`EngineError::Restore`] or [`EngineError::Image`].
+    pub async fn restore(&self, slot: u32, name: String) -> Result<SlotFile, EngineError> {
+        self.ask(|reply| Command::Restore(slot, name, reply)).await?
+    }
+
+    /// Empties a slot and answers how many tokens it held. Waits while the slot is busy.
+    ///
+    /// # Errors
+    /// [`EngineError::Closed`].
+    pub async fn erase(&self, slot: u32) -> Result<u32, EngineError> {
+        self.ask(|reply| Command::Erase(slot, reply)).await?
+    }
+
+    /// Asks the engine to refuse new work, finish what runs and stop.
+    pub fn drain(&self) {
+        // An engine that is gone has nothing left to drain.
+        let _ = self.commands.send(Command::Drain);
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, EngineError> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(command(reply)).map_err(|_| EngineError::Closed)?;
+        answer.await.map_err(|_| EngineError::Closed)
+    }
+}
+
+/// A number from the wire as the number of a slot.
+pub(crate) fn slot_of(raw: i64, slots: u32) -> u32 {
+    // Sign-extended to unsigned, as the reference's cast does: -1 is the largest number, not the last slot.
+    let wrapped = raw.cast_unsigned() % u64::from(slots.max(1));
+    u32::try_from(wrapped).unwrap_or(0)
+}
+
+/// The events of one request, ending with one [`Event::Finished`] for each copy or with one [`Event::Failed`]. Dropping
+/// it cancels the request.
+#[derive(Debug)]
+pub struct Generation {
+    events: mpsc::UnboundedReceiver<Event>,
+    /// Copies that have not ended.
+    open: u32,
+}
+
+impl Stream for Generation {
+    type Item = Event;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Event>> {
+        self.events.poll_recv(context).map(|event| {
+            match event {
+                Some(Event::Finished(_)) => self.open = self.open.saturating_sub(1),
+                Some(Event::Failed(_)) => self.open = 0,
+                // The engine is gone, and did not say so.
+                None if std::mem::take(&mut self.open) > 0 => {
+                    return Some(Event::Failed(EngineError::Closed));
+                }
+                _ => {}
+            }
+            event
+        })
+    }
+}

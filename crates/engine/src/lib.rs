@@ -1,0 +1,36 @@
+//! The scheduler: one owner task runs the model for all slots; hosts and handlers hold an [`EngineHandle`].
+//!
+//! A host builds an [`Engine`] from a model (`reprise_model::Forward`), its texts, a [`SlotStore`] and a [`Clock`], and
+//! polls [`Engine::run`] on whatever executor it has: the engine starts no threads and needs no runtime. Requests go
+//! through a handle; their events come back as a stream whose end of life is the request's: dropping it cancels.
+
+mod admit;
+mod batch;
+mod config;
+mod embed;
+mod engine;
+mod error;
+mod event;
+mod handle;
+mod report;
+mod request;
+pub mod sample;
+mod seams;
+mod shift;
+mod slot_file;
+mod slot_task;
+mod snapshot;
+mod stop;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+mod waiting;
+mod yield_now;
+
+pub use config::EngineConfig;
+pub use engine::Engine;
+pub use error::EngineError;
+pub use event::{Event, Finished, Placed, Progress, Step, StopReason, Timings};
+pub use handle::{EngineHandle, Generation, SlotFile};
+pub use request::{Generate, Kind, Limits, Probabilities};
+pub use seams::{Clock, MemoryStore, SlotStore, StoreError};
+pub use snapshot::{Metrics, SlotSnapshot, SlotTask};

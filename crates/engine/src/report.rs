@@ -1,0 +1,36 @@
+//! What the engine answers about itself between two passes.
+
+use reprise_model::Forward;
+
+use crate::engine::{Engine, Occupant};
+use crate::{Clock, Metrics, SlotSnapshot, SlotStore};
+
+impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
+    pub(crate) fn snapshots(&self) -> Vec<SlotSnapshot> {
+        let tokenizer = &self.shared.text.tokenizer;
+        self.cache
+            .slots()
+            .zip(&self.slots)
+            .map(|((id, view), slot)| SlotSnapshot {
+                id: id.0,
+                context: view.n_ctx,
+                tokens: view.len(),
+                text: tokenizer.decode(view.tokens),
+                processing: slot.occupant.is_some(),
+                task: match &slot.occupant {
+                    Some(Occupant::Task(task)) => Some(task.snapshot()),
+                    _ => slot.previous.clone(),
+                },
+            })
+            .collect()
+    }
+
+    pub(crate) fn metrics_now(&self) -> Metrics {
+        let processing = self.slots.iter().filter(|slot| slot.occupant.is_some()).count();
+        Metrics {
+            processing: u32::try_from(processing).unwrap_or(u32::MAX),
+            deferred: self.waiting.len(),
+            ..self.metrics
+        }
+    }
+}

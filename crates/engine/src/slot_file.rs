@@ -1,0 +1,191 @@
+//! Slot actions: save, restore and erase. Each waits for its own slot only, and fails without a trace.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use reprise_kv::image::{Encoder, Expected, Image, ImageHeader, Layout};
+use reprise_kv::{SlotId, Staged};
+use reprise_model::Forward;
+use tokio::sync::oneshot;
+use tracing::{info, warn};
+
+use crate::engine::Engine;
+use crate::waiting::Errand;
+use crate::{Clock, EngineError, SlotFile, SlotStore};
+
+/// A slot action that waits for its slot to be idle.
+#[derive(Debug)]
+pub(crate) struct SlotJob {
+    pub(crate) slot: SlotId,
+    action: Action,
+}
+
+type Reply<T> = oneshot::Sender<Result<T, EngineError>>;
+
+#[derive(Debug)]
+enum Action {
+    Save(String, Reply<SlotFile>),
+    Restore(String, Reply<SlotFile>),
+    Erase(Reply<u32>),
+}
+
+impl SlotJob {
+    pub(crate) fn is_abandoned(&self) -> bool {
+        match &self.action {
+            Action::Save(_, reply) | Action::Restore(_, reply) => reply.is_closed(),
+            Action::Erase(reply) => reply.is_closed(),
+        }
+    }
+}
+
+impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
+    pub(crate) fn submit_save(&mut self, slot: u32, name: String, reply: Reply<SlotFile>) {
+        if let Err(error) = self.check_store() {
+            drop(reply.send(Err(error)));
+            return;
+        }
+        self.submit_action(slot, Action::Save(name, reply));
+    }
+
+    pub(crate) fn submit_restore(&mut self, slot: u32, name: String, reply: Reply<SlotFile>) {
+        if let Err(error) = self.check_store() {
+            drop(reply.send(Err(error)));
+            return;
+        }
+        self.submit_action(slot, Action::Restore(name, reply));
+    }
+
+    pub(crate) fn submit_erase(&mut self, slot: u32, reply: Reply<u32>) {
+        if self.closing {
+            drop(reply.send(Err(EngineError::Closed)));
+            return;
+        }
+        self.submit_action(slot, Action::Erase(reply));
+    }
+
+    fn submit_action(&mut self, slot: u32, action: Action) {
+        let slot = SlotId(slot % self.shared.config.slots.max(1));
+        self.waiting.push(Errand::Slot(SlotJob { slot, action }));
+    }
+
+    fn check_store(&self) -> Result<(), EngineError> {
+        if self.closing {
+            return Err(EngineError::Closed);
+        }
+        self.store.is_some().then_some(()).ok_or_else(no_store)
+    }
+
+    /// Does what was asked; the slot is idle.
+    pub(crate) async fn slot_job(&mut self, job: SlotJob) {
+        let SlotJob { slot, action } = job;
+        let started = self.clock.now();
+        match action {
+            Action::Save(name, reply) => {
+                let saved = self.save(slot, &name).await;
+                drop(reply.send(self.report("saved", slot, &name, started, saved)));
+            }
+            Action::Restore(name, reply) => {
+                let restored = self.restore(slot, &name).await;
+                drop(reply.send(self.report("restored", slot, &name, started, restored)));
+            }
+            Action::Erase(reply) => {
+                let tokens = self.cache.clear(slot);
+                info!(%slot, "slot {slot} erased: {tokens} tokens");
+                drop(reply.send(Ok(tokens)));
+            }
+        }
+    }
+
+    /// Logs an outcome `(tokens, bytes)` and adds the time that it took.
+    fn report(
+        &self,
+        done: &str,
+        slot: SlotId,
+        name: &str,
+        started: Duration,
+        outcome: Result<(u32, u64), EngineError>,
+    ) -> Result<SlotFile, EngineError> {
+        let time = self.clock.now().saturating_sub(started);
+        match outcome {
+            Ok((tokens, bytes)) => {
+                info!(%slot, "slot {slot} {done}: {tokens} tokens, {bytes} bytes, {time:.1?}, file {name:?}");
+                Ok(SlotFile { tokens, bytes, time })
+            }
+            Err(error) => {
+                warn!(%slot, %error, "slot {slot} not {done}, file {name:?}");
+                Err(error)
+            }
+        }
+    }
+
+    async fn save(&mut self, slot: SlotId, name: &str) -> Result<(u32, u64), EngineError> {
+        let view = self.cache.slot(slot);
+        let (tokens, blocks) = (view.len(), view.blocks.to_vec());
+        let header = ImageHeader {
+            fingerprint: self.shared.model.fingerprint,
+            layout: self.layout(),
+            tokens: view.tokens.to_vec(),
+        };
+        let counts: Vec<u32> = (0..header.blocks()).map(|block| header.tokens_in(block)).collect();
+        let mut encoder = Encoder::new(header);
+        let mut parts = vec![Bytes::copy_from_slice(encoder.header())];
+        for (block, count) in blocks.iter().zip(counts) {
+            let payload = self.model.export(block.index(), count).await.map_err(|error| backend(&error))?;
+            let frame = encoder.frame(&payload).map_err(|error| backend(&error))?;
+            parts.push(Bytes::copy_from_slice(&frame));
+            parts.push(Bytes::from(payload));
+        }
+        let store = self.store.as_ref().ok_or_else(no_store)?;
+        let bytes = store.put(name, parts).await.map_err(EngineError::Save)?;
+        Ok((tokens, bytes))
+    }
+
+    async fn restore(&mut self, slot: SlotId, name: &str) -> Result<(u32, u64), EngineError> {
+        let store = self.store.as_ref().ok_or_else(no_store)?;
+        let bytes = store.fetch(name, self.shared.config.max_image).await.map_err(EngineError::Restore)?;
+        let expected = Expected {
+            fingerprint: self.shared.model.fingerprint,
+            layout: self.layout(),
+            vocab: u32::try_from(self.shared.model.vocab).unwrap_or(u32::MAX),
+            max_tokens: self.cache.slot(slot).n_ctx,
+        };
+        let image = Image::decode(&bytes, &expected).map_err(EngineError::Image)?;
+        let staged = self.cache.restore(slot, &image.header().tokens).map_err(EngineError::Room)?;
+        if let Err(error) = self.import(&image, &staged) {
+            self.cache.abort_restore(staged);
+            return Err(error);
+        }
+        let now = self.next_millis();
+        self.cache.commit_restore(staged, now);
+        Ok((self.cache.slot(slot).len(), bytes.len() as u64))
+    }
+
+    /// Fills staged blocks, each payload verified before it is used.
+    fn import(&mut self, image: &Image<'_>, staged: &Staged) -> Result<(), EngineError> {
+        for (index, (block, payload)) in staged.blocks.iter().zip(image.frames()).enumerate() {
+            let payload = payload.map_err(EngineError::Image)?;
+            let tokens = image.header().tokens_in(index);
+            self.model.import(block.index(), tokens, payload).map_err(|error| backend(&error))?;
+        }
+        Ok(())
+    }
+
+    fn layout(&self) -> Layout {
+        let shape = self.shared.model.kv;
+        let number = |size: usize| u32::try_from(size).unwrap_or(u32::MAX);
+        Layout::new(
+            number(shape.layers),
+            number(shape.kv_heads),
+            number(shape.head_dim),
+            number(shape.head_dim),
+        )
+    }
+}
+
+fn no_store() -> EngineError {
+    EngineError::Unsupported("there is no place for slot files".into())
+}
+
+fn backend(error: &dyn std::error::Error) -> EngineError {
+    EngineError::Backend(error.to_string())
+}

@@ -1,0 +1,75 @@
+//! What the engine tells about itself between two steps.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::{Generate, Placed};
+
+/// One slot, for `GET /slots`.
+#[derive(Debug, Clone)]
+pub struct SlotSnapshot {
+    /// The slot.
+    pub id: u32,
+    /// Its context, tokens.
+    pub context: u32,
+    /// Tokens now in the slot.
+    pub tokens: u32,
+    /// The text of these tokens.
+    pub text: String,
+    /// A request is running in it.
+    pub processing: bool,
+    /// The running or the previous request; `None` when there never was one.
+    pub task: Option<SlotTask>,
+}
+
+/// The request of a slot.
+#[derive(Debug, Clone)]
+pub struct SlotTask {
+    /// Counts requests from zero, over all slots.
+    pub id: u64,
+    /// The request as it runs.
+    pub request: Arc<Generate>,
+    /// Which slot and why.
+    pub placed: Placed,
+    /// Prompt tokens evaluated; zero when idle.
+    pub processed: u32,
+    /// Prompt tokens from the cache; zero when idle.
+    pub cached: u32,
+    /// Tokens sampled; zero when idle.
+    pub decoded: u32,
+    /// Tokens that may still be sampled; `None` when unlimited or idle.
+    pub remaining: Option<u32>,
+    /// More tokens will come.
+    pub has_next_token: bool,
+    /// The text has a line break.
+    pub has_new_line: bool,
+    /// The text generated so far.
+    pub generated: String,
+}
+
+/// Counters since the engine started, for `GET /metrics`.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Metrics {
+    /// Prompt tokens evaluated.
+    pub prompt_tokens: u64,
+    /// Prompt tokens taken from the cache.
+    pub prompt_tokens_cached: u64,
+    /// Time spent on prompts.
+    pub prompt_time: Duration,
+    /// Tokens sampled.
+    pub predicted_tokens: u64,
+    /// Of these, tokens that needed a step of their own: all but the first of each generation. Rates are counted on them.
+    pub predicted_steps: u64,
+    /// Time spent on generation.
+    pub predicted_time: Duration,
+    /// Forward passes.
+    pub decodes: u64,
+    /// Sum over the forward passes of the slots that took part.
+    pub busy_slots: u64,
+    /// Most tokens that a slot ever held.
+    pub tokens_max: u64,
+    /// Requests running in a slot.
+    pub processing: u32,
+    /// Requests waiting for a slot.
+    pub deferred: u32,
+}

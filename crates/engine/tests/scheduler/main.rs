@@ -1,0 +1,12 @@
+//! The scheduler on a model without arithmetic and a clock moved by hand: one poll of the engine is one forward pass.
+
+mod batching;
+mod cancel;
+mod copies;
+mod embedding;
+mod harness;
+mod property;
+mod queue;
+mod reuse;
+mod slot_files;
+mod stopping;

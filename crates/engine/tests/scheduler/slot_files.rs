@@ -1,0 +1,191 @@
+//! Slots that are saved, restored and erased, and what a bad file or a full disk does not do.
+
+use crate::harness::{Also, Bench, TestStore, config, prompt, request, result};
+use futures::FutureExt;
+use reprise_engine::testing::ScriptedModel;
+use reprise_engine::{EngineConfig, EngineError, SlotFile, StoreError};
+use reprise_kv::image::ImageError;
+
+fn bench_on(store: &TestStore, config: EngineConfig) -> Bench {
+    let model = ScriptedModel::new(config.kv_blocks(), config.micro_batch);
+    Bench::with(model, config, store.clone())
+}
+
+fn save(bench: &mut Bench, slot: u32, name: &str) -> Result<SlotFile, EngineError> {
+    let handle = bench.handle.clone();
+    bench.ask(handle.save(slot, name.into()))
+}
+
+fn restore(bench: &mut Bench, slot: u32, name: &str) -> Result<SlotFile, EngineError> {
+    let handle = bench.handle.clone();
+    bench.ask(handle.restore(slot, name.into()))
+}
+
+fn pinned(seed: u32, length: usize, slot: i64) -> reprise_engine::Generate {
+    request(prompt(seed, length)).also(|request| request.pin = Some(slot))
+}
+
+#[test]
+fn a_slot_survives_a_restart() {
+    let store = TestStore::default();
+    let mut before = bench_on(&store, config(2, 256));
+    let first = before.complete(pinned(1, 81, 1));
+    let saved = save(&mut before, 1, "a").unwrap();
+    assert_eq!(saved.tokens, 84);
+    assert_eq!(saved.bytes, store.images.borrow()["a"].len() as u64);
+    drop(before);
+
+    // Another number of slots: the file does not care.
+    let mut after = bench_on(&store, config(3, 512));
+    assert_eq!(restore(&mut after, 2, "a").unwrap(), saved);
+    assert_eq!(after.slot_tokens(), [0, 0, 84]);
+    let again = after.complete(request(prompt(1, 81)));
+    assert_eq!((again.slot, again.timings.cached, again.timings.prompt), (2, 80, 1));
+    assert_eq!(again.text, first.text);
+}
+
+#[test]
+fn the_tutorial_of_the_reference() {
+    let mut bench = Bench::new(config(2, 256));
+    let asked = bench.complete(pinned(1, 21, 1).also(|request| request.limits.predict = Some(64)));
+    assert_eq!(save(&mut bench, 1, "slot1").unwrap().tokens, 21 + 64 - 1);
+    // The second prompt shares all but the last six tokens with the first.
+    let germany = || prompt(1, 21).also(|tokens| tokens[15..].copy_from_slice(&prompt(4, 7)[1..]));
+    let other = |slot| request(germany()).also(|request| request.pin = Some(slot));
+    assert_eq!(bench.complete(other(1)).timings.prompt, 6);
+    assert_eq!(restore(&mut bench, 0, "slot1").unwrap().tokens, 84);
+    assert_eq!(bench.complete(other(0)).timings.prompt, 6);
+    assert_eq!(bench.complete(other(1)).timings.prompt, 1);
+    assert_eq!(asked.timings.predicted, 64);
+}
+
+#[test]
+fn a_restored_slot_was_just_used() {
+    let mut bench = Bench::new(config(2, 256));
+    bench.complete(pinned(1, 40, 0));
+    save(&mut bench, 0, "a").unwrap();
+    bench.complete(pinned(2, 40, 0));
+    restore(&mut bench, 1, "a").unwrap();
+    // The reference would take the restored slot, which has never run a request.
+    assert_eq!(bench.reuse(request(prompt(3, 40))).0, 0);
+    assert_eq!(bench.reuse(request(prompt(1, 40))), (1, 39, 1));
+}
+
+#[test]
+fn an_empty_slot_can_be_saved_and_restored() {
+    let mut bench = Bench::new(config(2, 256));
+    bench.complete(pinned(1, 40, 0));
+    assert_eq!(save(&mut bench, 1, "empty").unwrap().tokens, 0);
+    assert_eq!(restore(&mut bench, 0, "empty").unwrap().tokens, 0);
+    assert_eq!(bench.slot_tokens(), [0, 0]);
+}
+
+#[test]
+fn erase_says_what_was_there() {
+    let mut bench = Bench::new(config(2, 256));
+    bench.complete(pinned(1, 40, 0));
+    assert_eq!(bench.erase(0), 43);
+    assert_eq!(bench.erase(0), 0);
+}
+
+#[test]
+fn a_full_disk_leaves_the_slot_and_the_old_file() {
+    let store = TestStore::default();
+    let mut bench = bench_on(&store, config(1, 256));
+    bench.complete(request(prompt(1, 40)));
+    save(&mut bench, 0, "a").unwrap();
+    let old = store.images.borrow()["a"].clone();
+    bench.complete(request(prompt(1, 40)).also(|request| request.limits.predict = Some(9)));
+    store.full.set(true);
+    let error = save(&mut bench, 0, "a").unwrap_err();
+    assert!(matches!(&error, EngineError::Save(StoreError::Failed(why)) if why.contains("space")), "{error}");
+    assert_eq!(store.images.borrow()["a"], old);
+    assert_eq!(bench.slot_tokens(), [48]);
+}
+
+#[test]
+fn a_bad_file_leaves_the_slot_as_it_was() {
+    type Damage = fn(&mut Vec<u8>);
+    let damages: [(&str, Damage); 6] = [
+        ("empty", |image| image.clear()),
+        ("garbage", |image| image.fill(b'x')),
+        ("one byte short", |image| image.truncate(image.len() - 1)),
+        ("one byte long", |image| image.push(0)),
+        ("a flipped bit in the last block", |image| *image.last_mut().unwrap() ^= 1),
+        ("a flipped bit in the header", |image| image[20] ^= 1),
+    ];
+    for (what, damage) in damages {
+        let store = TestStore::default();
+        let mut bench = bench_on(&store, config(2, 256));
+        bench.complete(pinned(1, 100, 0));
+        save(&mut bench, 0, "a").unwrap();
+        bench.complete(pinned(2, 100, 1));
+        store.damage("a", damage);
+        let error = restore(&mut bench, 1, "a").unwrap_err();
+        assert!(matches!(error, EngineError::Image(_)), "{what}: {error}");
+        assert_eq!(bench.slot_tokens(), [103, 103], "{what}");
+        let kept = bench.complete(pinned(2, 100, 1));
+        assert_eq!(kept.timings.prompt, 1, "{what}");
+        let fresh = Bench::new(config(2, 256)).complete(pinned(2, 100, 1));
+        assert_eq!(kept.text, fresh.text, "{what}");
+    }
+}
+
+#[test]
+fn a_missing_or_oversized_file_is_refused() {
+    let store = TestStore::default();
+    let mut bench = bench_on(&store, config(1, 256).also(|config| config.max_image = 3000));
+    let missing = restore(&mut bench, 0, "nothing").unwrap_err();
+    assert!(matches!(missing, EngineError::Restore(StoreError::Missing)));
+    store.images.borrow_mut().insert("huge".into(), vec![0; 3001].into());
+    let huge = restore(&mut bench, 0, "huge").unwrap_err();
+    assert!(matches!(huge, EngineError::Restore(StoreError::TooLarge { found: 3001, limit: 3000 })));
+}
+
+#[test]
+fn another_models_file_is_refused() {
+    let store = TestStore::default();
+    let mut bench = bench_on(&store, config(1, 256));
+    bench.complete(request(prompt(1, 40)));
+    save(&mut bench, 0, "a").unwrap();
+    let config = config(1, 256);
+    let other = ScriptedModel::new(config.kv_blocks(), config.micro_batch).with_fingerprint([8; 32]);
+    let mut bench = Bench::with(other, config, store);
+    bench.complete(request(prompt(2, 40)));
+    let error = restore(&mut bench, 0, "a").unwrap_err();
+    assert!(matches!(error, EngineError::Image(ImageError::OtherModel { .. })), "{error}");
+    assert_eq!(bench.reuse(request(prompt(2, 40))), (0, 39, 1));
+}
+
+#[test]
+fn a_file_with_more_tokens_than_the_slot_is_refused() {
+    let store = TestStore::default();
+    let mut large = bench_on(&store, config(1, 512));
+    large.complete(request(prompt(1, 300)));
+    save(&mut large, 0, "a").unwrap();
+    let mut small = bench_on(&store, config(1, 256));
+    small.complete(request(prompt(2, 40)));
+    let error = restore(&mut small, 0, "a").unwrap_err();
+    assert!(matches!(error, EngineError::Image(ImageError::TooManyTokens { .. })), "{error}");
+    assert_eq!(small.slot_tokens(), [43]);
+}
+
+#[test]
+fn a_restore_waits_for_a_busy_slot_and_the_answer_is_not_disturbed() {
+    let alone = Bench::new(config(1, 256)).complete(pinned(2, 40, 0).also(|request| {
+        request.limits.predict = Some(50);
+    }));
+    let mut bench = Bench::new(config(1, 256));
+    bench.complete(pinned(1, 40, 0));
+    save(&mut bench, 0, "a").unwrap();
+    let mut running =
+        bench.handle.generate(pinned(2, 40, 0).also(|request| request.limits.predict = Some(50)));
+    bench.step();
+    let handle = bench.handle.clone();
+    let mut waiting = Box::pin(handle.restore(0, "a".into()));
+    assert!((&mut waiting).now_or_never().is_none());
+    bench.settle();
+    assert_eq!(result(&mut running).unwrap().unwrap().text, alone.text);
+    assert_eq!(waiting.now_or_never().unwrap().unwrap().tokens, 43);
+    assert_eq!(bench.reuse(request(prompt(1, 40))), (0, 39, 1));
+}

@@ -1,0 +1,117 @@
+//! The slot image: a slot's tokens and KV as bytes that any Reprise host can restore. Pure; the host moves the bytes.
+//!
+//! All numbers are little-endian.
+//!
+//! ```text
+//! header   magic [8] | version u32 | tokens u32 | fingerprint [32]
+//!          layers u32 | kv_heads u32 | head_dim u32 | head_dim_v u32 | kv type u32 | block_tokens u32
+//!          token ids u32 * tokens
+//!          XXH3-64 of everything above
+//! frames   one for each block of `block_tokens` tokens, the last may be partial:
+//!          payload length u64 | XXH3-64 of the payload, seeded with the header's checksum + block number | payload
+//! ```
+//!
+//! A payload is `[layer][K, V][token][kv_head][head_dim] f16`. The seed ties a frame to its image and its place, so
+//! swapped or foreign blocks are found like flipped bits.
+
+mod decode;
+mod encode;
+mod error;
+
+pub use decode::{Expected, Frames, Image};
+pub use encode::{Encoder, FRAME_HEADER_LEN};
+pub use error::ImageError;
+
+use reprise_gguf::TokenId;
+
+use crate::BLOCK_TOKENS;
+
+/// What a slot image says about itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageHeader {
+    /// What makes two models' KV interchangeable, from the model.
+    pub fingerprint: [u8; 32],
+    /// Shape of the payloads.
+    pub layout: Layout,
+    /// The slot's tokens; token `i` lies at position `i`.
+    pub tokens: Vec<TokenId>,
+}
+
+impl ImageHeader {
+    /// Number of blocks, and so of frames.
+    #[must_use]
+    pub fn blocks(&self) -> usize {
+        self.tokens.len().div_ceil(self.layout.block_tokens.max(1) as usize)
+    }
+
+    /// Tokens in block `index`; zero past the end.
+    #[must_use]
+    pub fn tokens_in(&self, index: usize) -> u32 {
+        let block = self.layout.block_tokens as usize;
+        let tokens = self.tokens.len().saturating_sub(index.saturating_mul(block)).min(block);
+        u32::try_from(tokens).unwrap_or(u32::MAX)
+    }
+
+    /// Bytes of block `index`'s payload.
+    #[must_use]
+    pub fn payload_len(&self, index: usize) -> u64 {
+        self.layout.token_bytes().saturating_mul(u64::from(self.tokens_in(index)))
+    }
+
+    /// Bytes of the whole image.
+    #[must_use]
+    pub fn image_len(&self) -> u64 {
+        let payload = self.layout.token_bytes().saturating_mul(self.tokens.len() as u64);
+        let frames = self.blocks() as u64 * FRAME_HEADER_LEN as u64;
+        encode::header_len(self.tokens.len() as u64).saturating_add(frames).saturating_add(payload)
+    }
+}
+
+/// Shape of one token's K and V and how tokens are cut into blocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layout {
+    /// Transformer layers.
+    pub layers: u32,
+    /// KV heads of a layer.
+    pub kv_heads: u32,
+    /// Elements of a head of K.
+    pub head_dim: u32,
+    /// Elements of a head of V.
+    pub head_dim_v: u32,
+    /// Element type.
+    pub dtype: KvType,
+    /// Tokens in a block.
+    pub block_tokens: u32,
+}
+
+impl Layout {
+    /// A layout with this build's block size.
+    #[must_use]
+    pub fn new(layers: u32, kv_heads: u32, head_dim: u32, head_dim_v: u32) -> Self {
+        Self { layers, kv_heads, head_dim, head_dim_v, dtype: KvType::F16, block_tokens: BLOCK_TOKENS }
+    }
+
+    /// Bytes of one token over all layers, K and V.
+    #[must_use]
+    pub fn token_bytes(&self) -> u64 {
+        let head = u64::from(self.head_dim) + u64::from(self.head_dim_v);
+        let row = (u64::from(self.kv_heads)).saturating_mul(head);
+        u64::from(self.layers).saturating_mul(row).saturating_mul(self.dtype.bytes())
+    }
+}
+
+/// Element type of stored K and V, with ggml's number for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum KvType {
+    /// IEEE half.
+    F16 = 1,
+}
+
+impl KvType {
+    fn bytes(self) -> u64 {
+        match self {
+            Self::F16 => 2,
+        }
+    }
+}

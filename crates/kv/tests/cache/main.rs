@@ -1,0 +1,12 @@
+//! The cache against a memory that stores real token values: rules with the numbers of llama-server, a model-based
+//! property test, and llama-server's own bookkeeping as the floor.
+
+mod chunks;
+mod floor;
+mod model;
+mod placement;
+mod pool;
+mod ram;
+mod restore;
+mod rig;
+mod shift;

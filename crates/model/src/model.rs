@@ -1,0 +1,192 @@
+//! Stage 8: a loaded model behind the [`Forward`] seam: checks a step, lays it out, records it, reads it back.
+
+use reprise_compute::{BLOCK_TOKENS, Backend, Cell, CellRun, Pass, SequenceLayout, StepLayout};
+
+use crate::activations::Activations;
+use crate::arch::{Network, Step};
+use crate::head::Rows;
+use crate::{CellShift, Forward, ModelError, ModelInfo, Output, Sequence, StepOutput};
+
+/// A GGUF model on a backend, with its KV memory.
+#[derive(Debug)]
+pub struct Model<B: Backend> {
+    pub(crate) backend: B,
+    pub(crate) network: Network<B::Weight>,
+    pub(crate) kv: B::Kv,
+    pub(crate) activations: Activations<B::Tensor>,
+    pub(crate) info: ModelInfo,
+    pub(crate) limits: Limits,
+}
+
+/// What the buffers of a model were made for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// KV blocks.
+    pub(crate) blocks: u32,
+    /// Tokens of a step.
+    pub(crate) batch: usize,
+    /// Sequences of a step that ask for logits.
+    pub(crate) logit_rows: usize,
+}
+
+impl<B: Backend> Forward for Model<B> {
+    fn info(&self) -> &ModelInfo {
+        &self.info
+    }
+
+    async fn forward(&mut self, batch: &[Sequence<'_>], out: &mut StepOutput) -> Result<(), ModelError> {
+        self.limits.check_step(batch, self.info.vocab)?;
+        out.logits.clear();
+        out.hidden.clear();
+        // A pass reads one tensor back, so sequences that ask for hidden states get a pass of their own.
+        let (hidden, others): (Vec<_>, Vec<_>) = batch.iter().partition(|s| s.output == Output::Hidden);
+        if !others.is_empty() {
+            self.logits(&others, &mut out.logits).await?;
+        }
+        if !hidden.is_empty() {
+            self.hidden(&hidden, &mut out.hidden).await?;
+        }
+        Ok(())
+    }
+
+    fn copy_cells(&mut self, copies: &[CellRun]) -> Result<(), ModelError> {
+        for &copy in copies {
+            self.limits.check_cells(copy.from, copy.count)?;
+            self.limits.check_cells(copy.to, copy.count)?;
+            self.backend.copy_cells(&mut self.kv, copy)?;
+        }
+        Ok(())
+    }
+
+    fn shift(&mut self, shifts: &[CellShift]) -> Result<(), ModelError> {
+        for &CellShift { block, offset, count, delta } in shifts {
+            let at = Cell { block, offset };
+            self.limits.check_cells(at, count)?;
+            for layer in 0..self.info.kv.layers {
+                let (rope, _) = self.network.attention(layer);
+                self.backend.rotate_cells(&mut self.kv, layer, at, count as usize, delta, rope)?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn export(&mut self, block: u32, tokens: u32) -> Result<Vec<u8>, ModelError> {
+        self.limits.check_cells(Cell { block, offset: 0 }, tokens)?;
+        Ok(self.backend.export_block(&self.kv, block, tokens as usize).await?)
+    }
+
+    fn import(&mut self, block: u32, tokens: u32, data: &[u8]) -> Result<(), ModelError> {
+        self.limits.check_cells(Cell { block, offset: 0 }, tokens)?;
+        Ok(self.backend.import_block(&mut self.kv, block, tokens as usize, data)?)
+    }
+}
+
+impl<B: Backend> Model<B> {
+    /// Evaluates sequences that ask for the logits of their last token or for nothing.
+    async fn logits(&mut self, batch: &[&Sequence<'_>], out: &mut Vec<f32>) -> Result<(), ModelError> {
+        let input = StepInput::new(batch);
+        let layout = StepLayout { sequences: &input.sequences };
+        let kv_only = input.last_rows.is_empty();
+        let rows = if kv_only { Rows::None } else { Rows::Logits(&input.last_rows) };
+        let mut pass = self.backend.pass(&layout);
+        self.network.forward(
+            &mut pass,
+            Step { tokens: &input.tokens, rows },
+            &mut self.kv,
+            &mut self.activations,
+        );
+        let wanted = (!kv_only).then_some(&self.activations.logits);
+        Ok(pass.finish(wanted, out).await?)
+    }
+
+    /// Evaluates sequences that ask for the hidden states of all their tokens.
+    async fn hidden(&mut self, batch: &[&Sequence<'_>], out: &mut Vec<f32>) -> Result<(), ModelError> {
+        let input = StepInput::new(batch);
+        let layout = StepLayout { sequences: &input.sequences };
+        let step = Step { tokens: &input.tokens, rows: Rows::AllHidden };
+        let mut pass = self.backend.pass(&layout);
+        self.network.forward(&mut pass, step, &mut self.kv, &mut self.activations);
+        Ok(pass.finish(Some(&self.activations.normed), out).await?)
+    }
+}
+
+/// Sequences laid out as the rows of a step.
+struct StepInput<'a> {
+    tokens: Vec<u32>,
+    sequences: Vec<SequenceLayout<'a>>,
+    /// Last rows of the sequences that ask for logits.
+    last_rows: Vec<u32>,
+}
+
+impl<'a> StepInput<'a> {
+    fn new(batch: &[&Sequence<'a>]) -> Self {
+        let mut input =
+            Self { tokens: Vec::new(), sequences: Vec::with_capacity(batch.len()), last_rows: Vec::new() };
+        for sequence in batch {
+            let first = input.tokens.len();
+            input.tokens.extend(sequence.tokens.iter().map(|token| token.0));
+            let rows = first..input.tokens.len();
+            if sequence.output == Output::LastLogits {
+                input.last_rows.push(rows.end as u32 - 1);
+            }
+            input.sequences.push(SequenceLayout {
+                rows,
+                start: sequence.start as usize,
+                blocks: sequence.blocks,
+            });
+        }
+        input
+    }
+}
+
+impl Limits {
+    /// A step that passes can be laid out and computed without leaving any buffer.
+    fn check_step(&self, batch: &[Sequence<'_>], vocab: usize) -> Result<(), ModelError> {
+        let tokens: usize = batch.iter().map(|sequence| sequence.tokens.len()).sum();
+        if tokens > self.batch {
+            return Err(ModelError::Step(format!(
+                "{tokens} tokens, but a step holds at most {}",
+                self.batch
+            )));
+        }
+        let rows = batch.iter().filter(|sequence| sequence.output == Output::LastLogits).count();
+        if rows > self.logit_rows {
+            return Err(ModelError::Step(format!(
+                "{rows} rows of logits, at most {} can be had",
+                self.logit_rows
+            )));
+        }
+        for sequence in batch {
+            let Sequence { tokens, start, blocks, .. } = sequence;
+            if tokens.is_empty() {
+                return Err(ModelError::Step("a sequence without tokens".into()));
+            }
+            if let Some(token) = tokens.iter().find(|token| token.index() >= vocab) {
+                return Err(ModelError::Step(format!("token {token} is outside the vocabulary of {vocab}")));
+            }
+            let (end, cells) = (*start as usize + tokens.len(), blocks.len() * BLOCK_TOKENS);
+            if end > cells {
+                return Err(ModelError::Step(format!("{end} positions, but the blocks hold {cells}")));
+            }
+            if let Some(block) = blocks.iter().find(|&&block| block >= self.blocks) {
+                return Err(self.outside(*block));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_cells(&self, at: Cell, count: u32) -> Result<(), ModelError> {
+        if at.block >= self.blocks {
+            return Err(self.outside(at.block));
+        }
+        let end = u64::from(at.offset) + u64::from(count);
+        if end > BLOCK_TOKENS as u64 {
+            return Err(ModelError::Step(format!("cell {end} of a block that holds {BLOCK_TOKENS}")));
+        }
+        Ok(())
+    }
+
+    fn outside(&self, block: u32) -> ModelError {
+        ModelError::Step(format!("block {block} is outside the KV memory of {} blocks", self.blocks))
+    }
+}

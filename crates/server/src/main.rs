@@ -1,0 +1,79 @@
+//! `reprise-server`: llama-server's API on this machine's CPU.
+
+mod cli;
+mod clock;
+mod engine_thread;
+mod logs;
+mod memory;
+mod model_file;
+mod page;
+mod serve;
+mod settings;
+mod sizes;
+mod source;
+mod store;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Result;
+use tokio::sync::watch;
+
+use crate::cli::Cli;
+use crate::engine_thread::Running;
+use crate::serve::Front;
+use crate::store::DirStore;
+
+fn main() -> ExitCode {
+    let cli = Cli::from_process();
+    logs::start(&cli.log);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error.into()),
+    };
+    match runtime.block_on(run(cli)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+fn fail(error: &anyhow::Error) -> ExitCode {
+    tracing::error!("{error:#}");
+    ExitCode::FAILURE
+}
+
+/// Stage 1: HTTP in. Binds, loads, serves, and ends in order on a signal.
+async fn run(cli: Cli) -> Result<()> {
+    let store = cli.cache.slot_save_path.as_deref().map(DirStore::open).transpose()?;
+    let listener = serve::listen(&cli.http).await?;
+    let address = listener.local_addr()?;
+    let front = Front::new(reprise_api::loading_router(settings::api_config(&cli, String::new())?));
+    let (stop, stopped) = watch::channel(false);
+    let idle = Duration::from_secs(cli.http.timeout.max(1));
+    let serving = tokio::spawn(serve::serve(listener, front.clone(), idle, stopped));
+
+    let patience = Duration::from_secs(cli.http.shutdown_timeout);
+    let loading =
+        tokio::task::spawn_blocking(move || engine_thread::start(&cli, store).map(|running| (cli, running)));
+    let (cli, Running { handle, thread, path }) = tokio::select! {
+        loaded = loading => loaded??,
+        interrupted = serve::signal() => return interrupted,
+    };
+    let api = reprise_api::router(handle.clone(), settings::api_config(&cli, path)?);
+    front.open(if cli.http.no_ui { api } else { page::with_page(api) });
+    tracing::info!("listening on http://{address}");
+
+    serve::signal().await?;
+    tracing::info!("stopping: running requests have {} s to finish", patience.as_secs());
+    handle.drain();
+    // A receiver that is gone has stopped already.
+    let _ = stop.send(true);
+    let ended = tokio::task::spawn_blocking(move || thread.join());
+    match tokio::time::timeout(patience, async { tokio::join!(serving, ended) }).await {
+        Ok((served, _)) => served??,
+        Err(_) => {
+            tracing::warn!("requests were still running after {} s and are cut off", patience.as_secs())
+        }
+    }
+    Ok(())
+}

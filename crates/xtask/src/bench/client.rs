@@ -1,0 +1,62 @@
+//! The requests of the benchmark, timed at the client.
+
+use std::io::{BufRead, BufReader};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+/// What a streamed completion took.
+pub(super) struct Streamed {
+    /// From the request to the first token.
+    pub first_token: Duration,
+    /// From the first token to the last.
+    pub rest: Duration,
+    /// Tokens received.
+    pub tokens: usize,
+    /// Prompt tokens that were not computed again.
+    pub cached: u64,
+}
+
+/// Completes `prompt` greedily, as a stream.
+pub(super) fn stream(url: &str, prompt: &[u32], predict: usize, slot: i64) -> Result<Streamed> {
+    let body = json!({
+        "prompt": prompt, "n_predict": predict, "id_slot": slot, "stream": true, "temperature": 0, "ignore_eos": true,
+    });
+    let start = Instant::now();
+    let response = ureq::post(format!("{url}/completion")).send_json(body)?;
+    let (mut first, mut last, mut tokens, mut cached) = (None, start, 0, 0);
+    for line in BufReader::new(response.into_body().into_reader()).lines() {
+        let line = line?;
+        let Some(data) = line.strip_prefix("data: ") else { continue };
+        let event: Value = serde_json::from_str(data)?;
+        ensure!(event.get("error").is_none(), "the server answered {event}");
+        if event["stop"] == true {
+            cached = event["timings"]["cache_n"].as_u64().unwrap_or(0);
+        } else {
+            tokens += 1;
+            last = Instant::now();
+            first.get_or_insert(last);
+        }
+    }
+    let first = first.context("no token came")?;
+    Ok(Streamed { first_token: first - start, rest: last - first, tokens, cached })
+}
+
+/// Tokens of a text.
+pub(super) fn tokenize(url: &str, text: &str) -> Result<Vec<u32>> {
+    let mut response = ureq::post(format!("{url}/tokenize")).send_json(json!({ "content": text }))?;
+    let answer: Value = response.body_mut().read_json()?;
+    serde_json::from_value(answer["tokens"].clone()).context("no tokens in the answer")
+}
+
+/// Saves or restores a slot; the bytes moved and the time at the client.
+pub(super) fn slot_file(url: &str, slot: u32, action: &str) -> Result<(u64, Duration)> {
+    let start = Instant::now();
+    let mut response = ureq::post(format!("{url}/slots/{slot}?action={action}"))
+        .send_json(json!({ "filename": "bench" }))?;
+    let answer: Value = response.body_mut().read_json()?;
+    let bytes =
+        answer["n_written"].as_u64().or(answer["n_read"].as_u64()).context("no byte count in the answer")?;
+    Ok((bytes, start.elapsed()))
+}

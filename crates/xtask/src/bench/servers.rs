@@ -1,0 +1,59 @@
+//! The servers under test: started, waited for, stopped.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+/// Longest time that a server may take to load.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A running server; dropping it stops it.
+pub(super) struct Server {
+    child: Child,
+    /// `http://127.0.0.1:port`.
+    pub url: String,
+}
+
+impl Server {
+    /// Starts `binary` on a free port with the flags that both servers know, and waits until it is healthy.
+    pub(super) fn start(binary: &Path, model: &Path, threads: usize, flags: &[&str]) -> Result<Self> {
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let child = Command::new(binary)
+            .arg("--model")
+            .arg(model)
+            .args(["--port", &port.to_string(), "--threads", &threads.to_string()])
+            .args(flags)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .with_context(|| format!("cannot start '{}'", binary.display()))?;
+        let mut server = Self { child, url: format!("http://127.0.0.1:{port}") };
+        server.wait_until_healthy().with_context(|| format!("'{}' did not come up", binary.display()))?;
+        Ok(server)
+    }
+
+    fn wait_until_healthy(&mut self) -> Result<()> {
+        let start = Instant::now();
+        while start.elapsed() < PATIENCE {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("it exited with {status}");
+            }
+            if ureq::get(format!("{}/health", self.url)).call().is_ok() {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        bail!("no answer within {PATIENCE:?}")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // A server that is already gone needs no stopping.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

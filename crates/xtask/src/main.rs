@@ -1,0 +1,51 @@
+//! `cargo xtask`: everything that a developer of this project runs.
+#![allow(clippy::print_stdout)] // a command-line tool talks to its terminal
+
+mod bench;
+mod demo;
+mod process;
+mod setup;
+mod test;
+mod tidy;
+mod wasm;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Set-up, demo, tests, benchmarks, checks.
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Fetch what demo and tests need: models, the wasm32 target, tools
+    Setup,
+    /// Serve the default model with the page, and say what to open
+    Demo(demo::DemoArgs),
+    /// Run every check and every test
+    Test(test::TestArgs),
+    /// Check that the core compiles for wasm32
+    Wasm,
+    /// Measure, side by side with llama-server where LLAMA_SERVER names one
+    Bench(bench::BenchArgs),
+    /// Record the conformance suite's expected values from the llama-server that LLAMA_SERVER names
+    Record(test::RecordArgs),
+    /// Check the arrows between the crates, file sizes and module heads
+    Tidy,
+}
+
+fn main() -> Result<()> {
+    match Cli::parse().task {
+        Task::Setup => setup::everything(),
+        Task::Demo(arguments) => demo::run(&arguments),
+        Task::Test(arguments) => test::run(&arguments),
+        Task::Wasm => wasm::check(),
+        Task::Bench(arguments) => bench::run(&arguments),
+        Task::Record(arguments) => test::record(&arguments),
+        Task::Tidy => tidy::check(),
+    }
+}

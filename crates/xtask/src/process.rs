@@ -1,0 +1,51 @@
+//! Running other programs, with errors that say which command failed.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+/// The workspace's root folder.
+pub(crate) fn root() -> PathBuf {
+    // CARGO_MANIFEST_DIR is crates/xtask; the root is two folders up.
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .nth(2)
+        .map_or_else(|| PathBuf::from("."), Path::to_owned)
+}
+
+/// Runs a command in the workspace's root, its output going to ours.
+pub(crate) fn run(command: &mut Command) -> Result<()> {
+    command.current_dir(root());
+    eprintln!("> {}", text(command));
+    let status =
+        command.status().with_context(|| format!("cannot run `{}`; is it installed?", text(command)))?;
+    if !status.success() {
+        bail!("`{}` failed: {status}", text(command));
+    }
+    Ok(())
+}
+
+/// Runs a command and gives what it prints.
+pub(crate) fn output(command: &mut Command) -> Result<String> {
+    command.current_dir(root());
+    let output =
+        command.output().with_context(|| format!("cannot run `{}`; is it installed?", text(command)))?;
+    if !output.status.success() {
+        bail!("`{}` failed: {}\n{}", text(command), output.status, String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// `cargo` with arguments.
+pub(crate) fn cargo<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
+    let mut command = Command::new("cargo");
+    command.args(arguments);
+    command
+}
+
+fn text(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words.map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" ")
+}

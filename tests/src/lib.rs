@@ -1,0 +1,4 @@
+//! The conformance suite.
+
+pub mod fixtures;
+pub mod suite;

@@ -1,0 +1,91 @@
+//! One HTTP request, its answer brought into one JSON value that the checks look into.
+
+use std::io::{BufRead, BufReader};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde_json::{Map, Value, json};
+
+use super::scenario::{Raw, Request};
+
+/// A request that hangs longer than this fails the scenario.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Sends a request. The answer: `{"status", "headers", ...fields of a JSON object}`, or with `"body"` for any other
+/// body. An event stream gives `"events"` (JSON of each `data:` line), `"count"` of them and the `"streamed"` text. A
+/// stream is left when `cancelled` is set.
+pub(super) fn send(url: &str, request: &Request, cancelled: &AtomicBool) -> Result<Value> {
+    let patience = request.leave_after_ms.map_or(PATIENCE, Duration::from_millis);
+    let agent: ureq::Agent =
+        ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(patience)).build().into();
+    let mut builder = ureq::http::Request::builder().method(request.method.as_str()).uri(format!("{url}{}", request.path));
+    for (name, value) in &request.headers {
+        builder = builder.header(name, value);
+    }
+    if request.json.is_some() && !request.headers.keys().any(|name| name.eq_ignore_ascii_case("content-type")) {
+        builder = builder.header("content-type", "application/json");
+    }
+    let body = match (&request.json, &request.raw) {
+        (Some(json), _) => json.to_string().into_bytes(),
+        (None, Some(Raw::Text(text))) => text.clone().into_bytes(),
+        (None, Some(Raw::Bytes(bytes))) => bytes.clone(),
+        (None, None) => Vec::new(),
+    };
+    let response = if body.is_empty() && request.method != "POST" {
+        agent.run(builder.body(())?)
+    } else {
+        agent.run(builder.body(&body[..])?)
+    };
+    let response = match response {
+        Err(ureq::Error::Timeout(_)) if request.leave_after_ms.is_some() => return Ok(json!({"left": true})),
+        other => other.with_context(|| format!("{} {}", request.method, request.path))?,
+    };
+
+    let mut answer = Map::new();
+    answer.insert("status".into(), response.status().as_u16().into());
+    let headers = response.headers().iter().map(|(name, value)| {
+        (name.as_str().to_owned(), Value::from(String::from_utf8_lossy(value.as_bytes()).into_owned()))
+    });
+    answer.insert("headers".into(), Value::Object(headers.collect()));
+    let kind = answer["headers"]["content-type"].as_str().unwrap_or_default().to_owned();
+    if kind.starts_with("text/event-stream") {
+        let reader = BufReader::new(response.into_body().into_reader());
+        let leave = |events: usize| {
+            cancelled.load(Ordering::Relaxed) || request.abort_after.is_some_and(|most| events >= most)
+        };
+        let events = events(reader, leave)?;
+        answer.insert("streamed".into(), events.iter().filter_map(piece).collect::<String>().into());
+        answer.insert("count".into(), events.len().into());
+        answer.insert("events".into(), events.into());
+    } else {
+        let text = response.into_body().read_to_string()?;
+        match serde_json::from_str(&text) {
+            Ok(Value::Object(fields)) => answer.extend(fields),
+            Ok(other) => drop(answer.insert("body".into(), other)),
+            Err(_) => drop(answer.insert("body".into(), text.into())),
+        }
+    }
+    Ok(Value::Object(answer))
+}
+
+/// The events of a stream; returning early drops the connection.
+fn events(reader: impl BufRead, leave: impl Fn(usize) -> bool) -> Result<Vec<Value>> {
+    let mut events = Vec::new();
+    for line in reader.lines() {
+        if leave(events.len()) {
+            break;
+        }
+        let line = line?;
+        if let Some(data) = line.strip_prefix("data: ") {
+            events.push(serde_json::from_str(data).unwrap_or_else(|_| json!(data)));
+        }
+    }
+    Ok(events)
+}
+
+/// The text that an event of any of the three kinds of streams brings.
+fn piece(event: &Value) -> Option<&str> {
+    let choice = &event["choices"][0];
+    [&event["content"], &choice["text"], &choice["delta"]["content"]].into_iter().find_map(Value::as_str)
+}
