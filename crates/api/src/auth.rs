@@ -1,6 +1,6 @@
 //! Who may ask: API keys.
 
-use axum::http::{HeaderMap, HeaderName, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 
 /// Paths that are open even with keys.
 const PUBLIC: [&str; 3] = ["/health", "/v1/health", "/"];
@@ -13,7 +13,7 @@ pub(crate) fn allows(keys: &[String], path: &str, headers: &HeaderMap) -> bool {
 /// `Authorization: Bearer KEY`, `Authorization: KEY`, or `X-Api-Key: KEY`; the first header that is there decides.
 fn given_key(headers: &HeaderMap) -> Option<&[u8]> {
     let value =
-        |name: HeaderName| headers.get(name).map(|value| value.as_bytes()).filter(|value| !value.is_empty());
+        |name: HeaderName| headers.get(name).map(HeaderValue::as_bytes).filter(|value| !value.is_empty());
     let given = value(header::AUTHORIZATION).or_else(|| value(HeaderName::from_static("x-api-key")))?;
     Some(given.strip_prefix(b"Bearer ").unwrap_or(given))
 }

@@ -32,7 +32,9 @@ pub(crate) fn parse_json(bytes: &[u8]) -> Result<Value, String> {
     const EMPTY: &str = "attempting to parse an empty input; check that your input string or stream contains the \
                          expected JSON";
     serde_json::from_slice(bytes).map_err(|error| {
-        let place = format!("parse error at line {}, column {}", error.line().max(1), error.column().max(1));
+        // The reference counts the missing character at the end of a text too.
+        let column = error.column() + usize::from(error.is_eof() && !bytes.is_empty());
+        let place = format!("parse error at line {}, column {}", error.line().max(1), column.max(1));
         if bytes.is_empty() {
             return format!("[json.exception.parse_error.101] {place}: {EMPTY}");
         }
@@ -41,6 +43,7 @@ pub(crate) fn parse_json(bytes: &[u8]) -> Result<Value, String> {
         if reason == "number out of range" {
             return format!("[json.exception.out_of_range.406] number overflow: {place}");
         }
+        let reason = if error.is_eof() { "unexpected end of input" } else { reason };
         format!("[json.exception.parse_error.101] {place}: syntax error while parsing value - {reason}")
     })
 }
@@ -60,4 +63,24 @@ pub(crate) fn json_response(status: StatusCode, value: &impl Serialize) -> Respo
 /// A JSON answer with status 200.
 pub(crate) fn ok(value: &impl Serialize) -> Response {
     json_response(StatusCode::OK, value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parse_errors_have_the_number_and_place_of_the_reference() {
+        let cases: [(&[u8], &str); 5] = [
+            (b"{", "[json.exception.parse_error.101] parse error at line 1, column 2: "),
+            (b"{\"prompt\":\"a\",}", "[json.exception.parse_error.101] parse error at line 1, column 15: "),
+            (b"{\"a\":1}{", "[json.exception.parse_error.101] parse error at line 1, column 8: "),
+            (b"\n[1,", "[json.exception.parse_error.101] parse error at line 2, column 4: "),
+            (b"[1e400]", "[json.exception.out_of_range.406] number overflow"),
+        ];
+        for (text, expected) in cases {
+            let message = parse_json(text).expect_err("no JSON");
+            assert!(message.starts_with(expected), "{message}");
+        }
+    }
 }

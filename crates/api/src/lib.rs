@@ -10,7 +10,8 @@
 //!   do not exist in `/detokenize`), and numbers outside of their type are refused or clamped rather than wrapped.
 //! * The `usage` and `timings` of an OpenAI answer cover all prompts and copies of a request, not the first only.
 //! * Text that was held back as a possible stop string is part of the last chunk of a stream instead of being lost.
-//! * Native answers and `/slots` say which slot was chosen and why: `placement: {slot, reason, cached, evicted}`.
+//! * Native answers and `/slots` say which slot was chosen and why: `placement: {slot, reason, cached, evicted}`; native
+//!   answers also tell the `seed` that was used where the request left it to chance.
 //! * Slot actions asked for by a foreign web page are refused unless `--cors-origins` or an API key was set
 //!   ([`cors`](CorsConfig) explains).
 //! * Tools are rendered into the prompt, but tool calls in the answer are not parsed, nor is reasoning separated from

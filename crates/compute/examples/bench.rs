@@ -3,15 +3,20 @@
 //! `cargo run --release -p reprise-compute --example bench -- [threads] [type] [depth]`, type being `q4_0`, `q4_1`,
 //! `q5_0`, `q5_1`, `q8_0`, `q4k`, `q6k` or `f16`. The shape is SmolLM2-135M's (for k-quants, whose rows are multiples of
 //! 256, about that), its output head Q8_0 or the k-quant.
-#![allow(clippy::print_stdout, clippy::disallowed_methods, clippy::unwrap_used, reason = "a program that measures time")]
+#![allow(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "a program that measures time"
+)]
 
 use std::time::Instant;
 
 use futures::executor::block_on;
 use half::f16;
 use reprise_compute::{
-    Activation, Attention, BLOCK_TOKENS, Backend, Cpu, KvShape, Pairing, Pass, Projection, Rope, SequenceLayout,
-    StepLayout,
+    Activation, Attention, BLOCK_TOKENS, Backend, Cpu, KvShape, Pairing, Pass, Projection, Rope,
+    SequenceLayout, StepLayout,
 };
 use reprise_gguf::GgmlDType;
 
@@ -130,14 +135,19 @@ impl Model {
         let weight = |dtype: GgmlDType, rows: usize, cols: usize| {
             cpu.weight(dtype, rows, cols, noise(dtype, rows * cols).into()).unwrap()
         };
-        let ones = || cpu.weight(GgmlDType::F32, 1, width, bytemuck::cast_slice(&vec![1f32; width]).to_vec().into());
+        let ones =
+            || cpu.weight(GgmlDType::F32, 1, width, bytemuck::cast_slice(&vec![1f32; width]).to_vec().into());
         let layers = (0..LAYERS)
             .map(|_| Layer {
                 q: weight(dtype, HEADS * HEAD_DIM, width),
                 k: weight(dtype, kv, width),
                 v: weight(dtype, kv, width),
                 // With 256-element blocks the heads' output is padded by reading the wider stream instead.
-                o: weight(if q == HEADS * HEAD_DIM { dtype } else { GgmlDType::Q8_0 }, width, HEADS * HEAD_DIM),
+                o: weight(
+                    if q == HEADS * HEAD_DIM { dtype } else { GgmlDType::Q8_0 },
+                    width,
+                    HEADS * HEAD_DIM,
+                ),
                 gate: weight(dtype, hidden, width),
                 up: weight(dtype, hidden, width),
                 down: weight(dtype, width, hidden),
@@ -163,7 +173,8 @@ impl Model {
             pairing: Pairing::Adjacent,
             inverse_frequencies: (0..32).map(|i| 10_000f32.powf(-(i as f32) / 32.0)).collect(),
         };
-        let profile = ["linear", "attention", "norm", "rope+store", "gate+add", "head"].map(|name| (name, 0.0));
+        let profile =
+            ["linear", "attention", "norm", "rope+store", "gate+add", "head"].map(|name| (name, 0.0));
         Self { cpu, layers, head, tensors, rope, profile }
     }
 
@@ -219,7 +230,10 @@ impl Model {
             lap(0);
             pass.gate(&mut t.gate, &t.up, Activation::Silu);
             lap(4);
-            pass.linear(&t.gate, &mut [Projection { weight: &layer.down, bias: None, out: &mut t.projected }]);
+            pass.linear(
+                &t.gate,
+                &mut [Projection { weight: &layer.down, bias: None, out: &mut t.projected }],
+            );
             lap(0);
             pass.add(&mut t.x, &t.projected);
             lap(4);
@@ -244,7 +258,9 @@ fn noise(dtype: GgmlDType, elements: usize) -> Vec<u8> {
     let small = f16::from_f32(0.002).to_le_bytes();
     for block in bytes.chunks_exact_mut(dtype.type_size()) {
         match dtype {
-            GgmlDType::F16 => block.copy_from_slice(&f16::from_f32(f32::from(block[0]) * 1e-4 - 0.0128).to_le_bytes()),
+            GgmlDType::F16 => {
+                block.copy_from_slice(&f16::from_f32(f32::from(block[0]) * 1e-4 - 0.0128).to_le_bytes())
+            }
             GgmlDType::Q6K => block[208..210].copy_from_slice(&small),
             GgmlDType::Q4_1 | GgmlDType::Q5_1 | GgmlDType::Q4K => {
                 block[..2].copy_from_slice(&small);

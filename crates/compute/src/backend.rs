@@ -36,7 +36,13 @@ pub trait Backend {
     ///
     /// # Errors
     /// [`ComputeError`] when the type is not supported or the byte length does not match the shape.
-    fn weight(&self, dtype: GgmlDType, rows: usize, cols: usize, data: Bytes) -> Result<Self::Weight, ComputeError>;
+    fn weight(
+        &self,
+        dtype: GgmlDType,
+        rows: usize,
+        cols: usize,
+        data: Bytes,
+    ) -> Result<Self::Weight, ComputeError>;
 
     /// Activations for up to `capacity` tokens.
     ///

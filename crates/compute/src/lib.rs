@@ -9,8 +9,8 @@ pub mod reference;
 pub mod suite;
 
 pub use backend::{
-    Activation, Attention, BLOCK_TOKENS, Backend, Cell, CellRun, Pairing, Pass, Projection, Rope, SequenceLayout,
-    StepLayout,
+    Activation, Attention, BLOCK_TOKENS, Backend, Cell, CellRun, Pairing, Pass, Projection, Rope,
+    SequenceLayout, StepLayout,
 };
 pub use cpu::{Cpu, CpuKv, CpuPass, CpuTensor, CpuWeight};
 pub use error::ComputeError;

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use reprise_gguf::TokenId;
-use reprise_kv::{Applied, Placement, Prompt, SlotId};
+use reprise_kv::{Applied, Placement, Prompt, SlotId, Source};
 use reprise_model::Forward;
-use tokio::sync::mpsc;
 use tracing::{debug, info};
 
 use crate::engine::{Engine, Occupant, Remains};
 use crate::handle::slot_of;
+use crate::outbox::Outbox;
 use crate::sample::Sampler;
 use crate::slot_task::Task;
 use crate::waiting::{Errand, Request};
@@ -17,12 +17,11 @@ use crate::{Clock, EngineError, Event, Finished, Generate, Kind, Placed, SlotSto
 
 impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
     /// Takes a request, or refuses at once what can never run. No slot is touched for a refusal.
-    pub(crate) fn submit(&mut self, generate: Generate, events: mpsc::UnboundedSender<Event>) {
+    pub(crate) fn submit(&mut self, generate: Generate, events: Outbox) {
         let id = self.waiting.next_id();
         if let Err(error) = self.check(&generate) {
             info!(task = id, %error, "request refused");
-            // Whoever asked may have left.
-            let _ = events.send(Event::Failed(error));
+            events.send(Event::Failed(error));
         } else if generate.prompt.is_empty() {
             self.answer_empty_prompt(generate, &events);
         } else {
@@ -67,7 +66,7 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
             Ok(samplers) => samplers,
             Err(error) => {
                 info!(task = request.id, %error, "request refused");
-                let _ = request.events.send(Event::Failed(error));
+                request.events.send(Event::Failed(error));
                 return None;
             }
         };
@@ -176,7 +175,7 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
     }
 
     /// There is nothing to do for an empty prompt; llama-server answers it with nothing.
-    fn answer_empty_prompt(&self, generate: Generate, events: &mpsc::UnboundedSender<Event>) {
+    fn answer_empty_prompt(&self, generate: Generate, events: &Outbox) {
         let slot = self.place(&generate).map(|(placement, _)| placement.slot).or(self.pin(&generate));
         let request = Arc::new(generate);
         for copy in 0..request.copies {
@@ -204,25 +203,27 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
                 seed: request.sampling.seed,
                 request: Arc::clone(&request),
             };
-            // Whoever asked may have left.
-            let _ = events.send(Event::Finished(Box::new(finished)));
+            events.send(Event::Finished(Box::new(finished)));
         }
     }
 
     fn log_start(&self, id: u64, generate: &Generate, applied: &Applied) {
         let placement = &applied.placement;
+        let source = match placement.from {
+            Source::Slot => "",
+            Source::Ram(_) => " from the prompt cache",
+        };
         info!(
             slot = %placement.slot,
             task = id,
-            "slot {} chosen ({}): {} prompt tokens, {} cached in {}, {} to process, {} evicted, {} copies",
+            copies = generate.copies,
+            "slot {} chosen ({}): {} prompt tokens, {} cached{source}, {} to process, {} evicted",
             placement.slot,
             placement.reason,
             generate.prompt.len(),
             placement.reused,
-            placement.from,
             generate.prompt.len() - placement.reused as usize,
             placement.evicted_tokens(),
-            generate.copies,
         );
         for purged in &placement.purged {
             info!(slot = %purged, "slot {purged} emptied: the pool needs its cells");

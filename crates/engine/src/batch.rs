@@ -119,7 +119,9 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
         let mut due: Vec<_> = self
             .tasks()
             .filter_map(|(slot, task)| match task.phase {
-                Phase::Decode(token) if task.round != self.round => Some((task.id, slot, token)),
+                Phase::Decode(token) if task.round != self.round && !task.is_paused() => {
+                    Some((task.id, slot, token))
+                }
                 _ => None,
             })
             .collect();
@@ -130,7 +132,8 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
     /// Prompts in the making and how many tokens they lack, oldest first. None while generations run, if
     /// `--no-cont-batching` says so.
     fn prompts(&self) -> Vec<(SlotId, u32)> {
-        let decoding = self.tasks().any(|(_, task)| matches!(task.phase, Phase::Decode(_)));
+        let decoding =
+            self.tasks().any(|(_, task)| matches!(task.phase, Phase::Decode(_)) && !task.is_paused());
         if decoding && !self.shared.config.continuous_batching {
             return Vec::new();
         }

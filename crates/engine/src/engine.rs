@@ -1,14 +1,16 @@
 //! The owner task: takes commands, starts what can start, runs the model, one forward pass after the other.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::{Either, select};
 use reprise_gguf::TokenId;
 use reprise_kv::{Cache, Millis, SlotId, Work};
 use reprise_model::{Cell, CellRun, CellShift, Forward, StepOutput};
 use reprise_text::Text;
-use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TryRecvError;
+use tokio::sync::{Notify, mpsc};
 use tracing::{info, warn};
 
 use crate::embed::Embedding;
@@ -105,7 +107,8 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
         let (sender, commands) = mpsc::unbounded_channel();
         let cache = Cache::new(config.cache(text.tokenizer.vocab().add_bos));
         let slots = cache.slots().map(|_| Slot::default()).collect();
-        let shared = Arc::new(Shared { text, model: model.info().clone(), config });
+        let wake = Arc::new(Notify::new());
+        let shared = Arc::new(Shared { text, model: model.info().clone(), config, wake });
         let handle = EngineHandle { commands: sender, shared: Arc::clone(&shared) };
         let engine = Self {
             model,
@@ -135,21 +138,35 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
             self.take_commands();
             self.drop_abandoned();
             self.start_waiting().await;
-            if self.is_busy() {
+            if self.can_go_on() {
                 self.forward().await;
                 self.keep_alive();
                 yield_now().await;
-            } else if self.closing {
+            } else if self.closing && !self.is_busy() {
                 break;
             } else {
-                match self.commands.recv().await {
-                    Some(command) => self.accept(command),
-                    None => self.closing = true,
-                }
+                self.wait().await;
             }
         }
         self.commands.close();
         self.take_commands();
+    }
+
+    /// Waits for a command, or for a client to catch up or leave.
+    async fn wait(&mut self) {
+        let wake = Arc::clone(&self.shared.wake);
+        if self.commands.is_closed() {
+            wake.notified().await;
+            return;
+        }
+        let command = match select(pin!(self.commands.recv()), pin!(wake.notified())).await {
+            Either::Left((command, _)) => command,
+            Either::Right(_) => return,
+        };
+        match command {
+            Some(command) => self.accept(command),
+            None => self.closing = true,
+        }
     }
 
     fn take_commands(&mut self) {
@@ -197,6 +214,14 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
                 task.keep_alive(now);
             }
         }
+    }
+
+    /// Whether there is anything to evaluate: not when every running request waits for its client to read on.
+    fn can_go_on(&self) -> bool {
+        self.slots.iter().filter_map(|slot| slot.occupant.as_ref()).any(|occupant| match occupant {
+            Occupant::Task(task) => task.phase == Phase::Prefill || !task.is_paused(),
+            Occupant::Embedding(_) => true,
+        })
     }
 
     pub(crate) fn is_busy(&self) -> bool {

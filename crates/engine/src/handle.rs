@@ -8,8 +8,9 @@ use futures::Stream;
 use reprise_gguf::TokenId;
 use reprise_model::ModelInfo;
 use reprise_text::Text;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
+use crate::outbox::{self, Inbox, Outbox};
 use crate::{EngineConfig, EngineError, Event, Generate, Metrics, SlotSnapshot};
 
 /// Talks to the engine's owner task. Every method may be called from any thread; a call to an engine that has stopped
@@ -26,19 +27,21 @@ pub(crate) struct Shared {
     pub(crate) text: Text,
     pub(crate) model: ModelInfo,
     pub(crate) config: EngineConfig,
+    /// Wakes an engine whose requests all wait for their clients.
+    pub(crate) wake: Arc<Notify>,
 }
 
 /// What the owner task is asked to do.
 #[derive(Debug)]
 pub(crate) enum Command {
-    Generate(Box<Generate>, mpsc::UnboundedSender<Event>),
+    Generate(Box<Generate>, Outbox),
     Embed(Vec<TokenId>, oneshot::Sender<Result<Vec<f32>, EngineError>>),
     Slots(oneshot::Sender<Vec<SlotSnapshot>>),
     Metrics(oneshot::Sender<Metrics>),
     Save(u32, String, oneshot::Sender<Result<SlotFile, EngineError>>),
     Restore(u32, String, oneshot::Sender<Result<SlotFile, EngineError>>),
     Erase(u32, oneshot::Sender<Result<u32, EngineError>>),
-    /// Refuse new work, finish what runs, then end the owner task.
+    /// Refuse new work, finish what was accepted, then end the owner task.
     Drain,
 }
 
@@ -81,7 +84,7 @@ impl EngineHandle {
     /// Submits a request. Dropping the [`Generation`] cancels it within a step; the slot keeps what it computed.
     #[must_use]
     pub fn generate(&self, request: Generate) -> Generation {
-        let (sender, events) = mpsc::unbounded_channel();
+        let (sender, events) = outbox::channel(Arc::clone(&self.shared.wake));
         let open = request.copies.max(1);
         // If the engine is gone the sender is dropped here, and the stream says so.
         let _ = self.commands.send(Command::Generate(Box::new(request), sender));
@@ -137,7 +140,7 @@ impl EngineHandle {
         self.ask(|reply| Command::Erase(slot, reply)).await?
     }
 
-    /// Asks the engine to refuse new work, finish what runs and stop.
+    /// Asks the engine to refuse new work, finish what it has accepted and stop.
     pub fn drain(&self) {
         // An engine that is gone has nothing left to drain.
         let _ = self.commands.send(Command::Drain);
@@ -158,10 +161,11 @@ pub(crate) fn slot_of(raw: i64, slots: u32) -> u32 {
 }
 
 /// The events of one request, ending with one [`Event::Finished`] for each copy or with one [`Event::Failed`]. Dropping
-/// it cancels the request.
+/// it cancels the request. A client that does not read is not waited for until it is a thousand events behind; then its
+/// request pauses.
 #[derive(Debug)]
 pub struct Generation {
-    events: mpsc::UnboundedReceiver<Event>,
+    events: Inbox,
     /// Copies that have not ended.
     open: u32,
 }
@@ -170,7 +174,7 @@ impl Stream for Generation {
     type Item = Event;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Event>> {
-        self.events.poll_recv(context).map(|event| {
+        self.events.poll_next(context).map(|event| {
             match event {
                 Some(Event::Finished(_)) => self.open = self.open.saturating_sub(1),
                 Some(Event::Failed(_)) => self.open = 0,

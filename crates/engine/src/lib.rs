@@ -12,6 +12,7 @@ mod engine;
 mod error;
 mod event;
 mod handle;
+mod outbox;
 mod report;
 mod request;
 pub mod sample;

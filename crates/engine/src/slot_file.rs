@@ -151,6 +151,9 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
         };
         let image = Image::decode(&bytes, &expected).map_err(EngineError::Image)?;
         let staged = self.cache.restore(slot, &image.header().tokens).map_err(EngineError::Room)?;
+        for purged in &staged.purged {
+            info!(slot = %purged, "slot {purged} emptied: the restore needs its cells");
+        }
         if let Err(error) = self.import(&image, &staged) {
             self.cache.abort_restore(staged);
             return Err(error);

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use reprise_gguf::TokenId;
 use reprise_text::Text;
-use tokio::sync::mpsc;
 
+use crate::outbox::Outbox;
 use crate::sample::{Report, Sampler, TokenProbs};
 use crate::stop::{Answer, Circumstances};
 use crate::{EngineError, Event, Finished, Generate, Placed, Progress, SlotTask, Step, StopReason, Timings};
@@ -23,7 +23,7 @@ pub(crate) struct Task {
     pub(crate) round: u64,
     /// Tokens were lost to the context's end.
     pub(crate) truncated: bool,
-    events: mpsc::UnboundedSender<Event>,
+    events: Outbox,
     sampler: Sampler,
     answer: Answer,
     tokens: Vec<TokenId>,
@@ -64,7 +64,7 @@ impl Task {
         request: Arc<Generate>,
         placed: Placed,
         sampler: Sampler,
-        events: mpsc::UnboundedSender<Event>,
+        events: Outbox,
         now: Duration,
     ) -> Self {
         let mut task = Self {
@@ -96,6 +96,11 @@ impl Task {
     /// The client has dropped its [`crate::Generation`].
     pub(crate) fn is_abandoned(&self) -> bool {
         self.events.is_closed()
+    }
+
+    /// The client is far behind with reading: nothing is decoded until it has caught up.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.events.is_full()
     }
 
     /// Nothing is sampled: the request only warms the cache.
@@ -213,8 +218,7 @@ impl Task {
             seed: self.sampler.seed(),
             request: self.request,
         };
-        // A client that is gone has no use for it.
-        let _ = self.events.send(Event::Finished(Box::new(finished)));
+        self.events.send(Event::Finished(Box::new(finished)));
     }
 
     /// Tells the client that the whole request has failed.
@@ -224,7 +228,8 @@ impl Task {
 
     /// Sends a sign of life after a silence that the client finds too long.
     pub(crate) fn keep_alive(&mut self, now: Duration) {
-        if self.request.heartbeat.is_some_and(|after| now.saturating_sub(self.last_sent) >= after) {
+        let silent = |after| now.saturating_sub(self.last_sent) >= after && !self.is_paused();
+        if self.request.heartbeat.is_some_and(silent) {
             self.send(Event::Heartbeat, now);
         }
     }
@@ -295,8 +300,7 @@ impl Task {
 
     fn send(&mut self, event: Event, now: Duration) {
         self.last_sent = now;
-        // A client that is gone is noticed before the next step.
-        let _ = self.events.send(event);
+        self.events.send(event);
     }
 }
 

@@ -5,13 +5,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use reprise_model::Forward;
-use tokio::sync::mpsc;
 use tracing::info;
 
 use crate::embed::Embedding;
 use crate::engine::Engine;
+use crate::outbox::Outbox;
 use crate::slot_file::SlotJob;
-use crate::{Clock, Event, Generate, SlotStore};
+use crate::{Clock, Generate, SlotStore};
 
 /// A job that has been overtaken by so many others, for each slot, is not overtaken any more.
 const PATIENCE: u32 = 4;
@@ -45,7 +45,7 @@ pub(crate) enum Errand {
 pub(crate) struct Request {
     pub(crate) id: u64,
     pub(crate) generate: Arc<Generate>,
-    pub(crate) events: mpsc::UnboundedSender<Event>,
+    pub(crate) events: Outbox,
 }
 
 impl Errand {

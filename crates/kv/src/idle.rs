@@ -1,6 +1,7 @@
 //! What happens to slots that no request uses: published, purged, taken for children.
 
 use crate::ram::Save;
+use crate::slot::Slot;
 use crate::{Cache, Eviction, Owner, SlotId};
 
 impl Cache {
@@ -27,8 +28,7 @@ impl Cache {
     /// Makes room in an exhausted unified pool: empties the lowest idle slot that holds tokens, which go to the RAM
     /// tier if it can take them in. Gives the slot and the number of its tokens; `None` when there is none.
     pub fn purge_idle(&mut self) -> Option<(SlotId, u32)> {
-        let index =
-            self.slots.iter().position(|slot| slot.is_idle_with_tokens()).filter(|_| self.config.unified)?;
+        let index = self.slots.iter().position(Slot::is_idle_with_tokens).filter(|_| self.config.unified)?;
         let tokens = self.slots[index].len();
         self.empty(index, &mut Vec::new());
         Some((SlotId(index as u32), tokens))

@@ -72,9 +72,6 @@ impl RamTier {
         if content.tokens.is_empty() || self.covers(&content.tokens) {
             return Save::Covered;
         }
-        if content.blocks.len() > self.budget as usize {
-            return Save::TooLarge;
-        }
         let mut room = Room::new(self, &content.blocks);
         let is_obsolete = |entry: &Entry| content.tokens.starts_with(&entry.content.tokens);
         let obsolete = self.entries.iter().filter(|entry| is_obsolete(entry));

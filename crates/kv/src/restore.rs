@@ -66,6 +66,7 @@ impl Cache {
 
     /// The filled blocks become the slot's content. The slot is idle and counts as just used, so that it is not the
     /// first to be overwritten.
+    #[expect(clippy::needless_pass_by_value, reason = "a staged restore ends only once")]
     pub fn commit_restore(&mut self, staged: Staged, now: Millis) {
         let index = self.index(staged.slot);
         if let Some(content) = self.slots[index].staged.take() {
@@ -76,6 +77,7 @@ impl Cache {
     }
 
     /// Frees the blocks; the slot is idle and holds what it held.
+    #[expect(clippy::needless_pass_by_value, reason = "a staged restore ends only once")]
     pub fn abort_restore(&mut self, staged: Staged) {
         let index = self.index(staged.slot);
         if let Some(mut content) = self.slots[index].staged.take() {

@@ -10,7 +10,7 @@ use reprise_model::*;
 use std::io::Write;
 fn run<B: Backend>(b: B, label: &str) {
     let f = std::env::var("MODEL").unwrap();
-    let source = MemorySource(Bytes::from(std::fs::read(format!("/root/.cache/reprise/models/{f}.gguf")).unwrap()));
+    let source = MemorySource(Bytes::from(std::fs::read(format!("{}{f}.gguf", std::env::var("DIR").unwrap_or("/root/.cache/reprise/models/".into()))).unwrap()));
     let gguf = block_on(Gguf::open(&source)).unwrap();
     let mut model = block_on(load(&source, &gguf, b, LoadOptions { blocks: 64, ..Default::default() })).unwrap();
     let ids: Vec<TokenId> = std::fs::read_to_string(format!("/tmp/w/model/kl-{f}.ids")).unwrap().split(',').map(|x| TokenId(x.parse().unwrap())).collect();

@@ -177,9 +177,10 @@ impl ChatTemplate {
     ) -> Map<String, Value> {
         let mut variables = Map::new();
         let mut set = |name: &str, value: Value| variables.insert(name.to_owned(), value);
-        if let Some(keep) = input.extra.get("preserve_reasoning").and_then(Value::as_bool) {
-            caps::preserve_reasoning(keep, &mut set);
-        }
+        // The reference asks for the reasoning of past answers unless told otherwise.
+        let keep = input.extra.get("preserve_reasoning").and_then(Value::as_bool).unwrap_or(true);
+        set("preserve_reasoning", keep.into());
+        caps::preserve_reasoning(keep, &mut set);
         if let Some(effort) = input.extra.get("reasoning_effort").and_then(Value::as_str) {
             set("reasoning_strength", effort.into());
         }

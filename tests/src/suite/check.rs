@@ -5,9 +5,6 @@ use serde_json::{Map, Value};
 
 use super::scenario::Step;
 
-/// Two best candidates closer than this are a near-tie: rounding decides between them.
-const NEAR_TIE: f64 = 0.05;
-
 /// Recorded values of a step: JSON pointer to value.
 pub type Recorded = Map<String, Value>;
 
@@ -29,8 +26,8 @@ impl Expected {
     }
 }
 
-/// The part of an answer that a step's checks look at.
-pub(super) fn record(step: &Step, answer: &Value) -> Recorded {
+/// The part of an answer that a step's checks look at; the text of it up to the first near-tie.
+pub(super) fn record(step: &Step, answer: &Value, near_tie: f64) -> Recorded {
     let mut recorded = Map::new();
     for path in step.exact.iter().chain(step.approx.keys()) {
         recorded.insert(path.clone(), lookup(answer, path).cloned().unwrap_or(Value::Null));
@@ -39,7 +36,7 @@ pub(super) fn record(step: &Step, answer: &Value) -> Recorded {
         recorded.insert(path.clone(), shape(lookup(answer, path).unwrap_or(&Value::Null)));
     }
     if let Some(path) = &step.text {
-        recorded.insert(path.clone(), certain_text(answer, path).into());
+        recorded.insert(path.clone(), certain_text(answer, path, near_tie).into());
     }
     recorded
 }
@@ -138,12 +135,12 @@ fn has_shape(wanted: &Value, found: &Value) -> bool {
 }
 
 /// The generated text up to the first token where two candidates were nearly equal.
-fn certain_text(answer: &Value, path: &str) -> String {
+fn certain_text(answer: &Value, path: &str, near_tie: f64) -> String {
     let text = lookup(answer, path).and_then(Value::as_str).unwrap_or_default();
     let steps = answer["completion_probabilities"].as_array().or(answer["choices"][0]["logprobs"]["content"].as_array());
     let certain = steps.into_iter().flatten().take_while(|step| {
         let candidate = |i: usize| step["top_logprobs"][i]["logprob"].as_f64();
-        matches!((candidate(0), candidate(1)), (Some(best), Some(second)) if best - second > NEAR_TIE)
+        matches!((candidate(0), candidate(1)), (Some(best), Some(second)) if best - second > near_tie)
     });
     let bytes: usize = certain.map(|step| step["bytes"].as_array().map_or(0, Vec::len)).sum();
     text.get(..bytes.min(text.len())).unwrap_or(text).to_owned()
@@ -162,7 +159,7 @@ mod tests {
     #[test]
     fn a_wrong_count_is_a_fault() {
         let step = step("exact = [\"timings/cache_n\"]");
-        let recorded = record(&step, &json!({"timings": {"cache_n": 35}}));
+        let recorded = record(&step, &json!({"timings": {"cache_n": 35}}), 0.05);
         assert!(faults(&step, &json!({"timings": {"cache_n": 35.0}}), &recorded, true).is_empty());
         assert_eq!(faults(&step, &json!({"timings": {"cache_n": 34}}), &recorded, true).len(), 1);
         assert_eq!(faults(&step, &json!({}), &recorded, true).len(), 1);
@@ -171,7 +168,7 @@ mod tests {
     #[test]
     fn a_deliberate_difference_counts_only_for_us() {
         let step = step("exact = [\"a\"]\nours = { a = 2 }");
-        let recorded = record(&step, &json!({"a": 1}));
+        let recorded = record(&step, &json!({"a": 1}), 0.05);
         assert!(faults(&step, &json!({"a": 2}), &recorded, true).is_empty());
         assert_eq!(faults(&step, &json!({"a": 1}), &recorded, true).len(), 1);
         assert!(faults(&step, &json!({"a": 1}), &recorded, false).is_empty());
@@ -180,7 +177,7 @@ mod tests {
     #[test]
     fn shapes_are_keys_and_types() {
         let step = step("shape = [\"a\"]");
-        let recorded = record(&step, &json!({"a": {"n": 1, "s": ["x"]}}));
+        let recorded = record(&step, &json!({"a": {"n": 1, "s": ["x"]}}), 0.05);
         assert!(faults(&step, &json!({"a": {"s": ["y", "z"], "n": 7}}), &recorded, true).is_empty());
         assert!(faults(&step, &json!({"a": {"s": ["y"], "n": 7, "more": 1}}), &recorded, true).is_empty());
         assert_eq!(faults(&step, &json!({"a": {"s": [1], "n": 7}}), &recorded, true).len(), 1);
@@ -192,7 +189,7 @@ mod tests {
         let step = step("text = \"content\"");
         let token = |text: &str, second: f64| json!({"bytes": text.as_bytes(), "top_logprobs": [{"logprob": -0.5}, {"logprob": second}]});
         let oracle = json!({"content": "one two", "completion_probabilities": [token("one", -3.0), token(" two", -0.51)]});
-        let recorded = record(&step, &oracle);
+        let recorded = record(&step, &oracle, 0.05);
         assert_eq!(recorded["content"], "one");
         assert!(faults(&step, &json!({"content": "one too"}), &recorded, true).is_empty());
         assert_eq!(faults(&step, &json!({"content": "two"}), &recorded, true).len(), 1);

@@ -12,9 +12,9 @@ use super::scenario::{Raw, Request};
 /// A request that hangs longer than this fails the scenario.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Sends a request. The answer: `{"status", "headers", ...fields of a JSON object}`, or with `"body"` for any other
-/// body. An event stream gives `"events"` (JSON of each `data:` line), `"count"` of them and the `"streamed"` text. A
-/// stream is left when `cancelled` is set.
+/// Sends a request. The answer: `{"status", "headers", "body"}`, the body JSON or text; fields of a JSON object stand
+/// beside it too, unless they have one of these names. An event stream gives `"events"` (JSON of each `data:` line), `"count"` of them and the `"streamed"`
+/// text; Prometheus' text format `"metrics"`. A stream is left when `cancelled` is set.
 pub(super) fn send(url: &str, request: &Request, cancelled: &AtomicBool) -> Result<Value> {
     let patience = request.leave_after_ms.map_or(PATIENCE, Duration::from_millis);
     let agent: ureq::Agent =
@@ -60,11 +60,16 @@ pub(super) fn send(url: &str, request: &Request, cancelled: &AtomicBool) -> Resu
         answer.insert("events".into(), events.into());
     } else {
         let text = response.into_body().read_to_string()?;
-        match serde_json::from_str(&text) {
-            Ok(Value::Object(fields)) => answer.extend(fields),
-            Ok(other) => drop(answer.insert("body".into(), other)),
-            Err(_) => drop(answer.insert("body".into(), text.into())),
+        if kind.starts_with("text/plain") {
+            answer.insert("metrics".into(), metrics(&text));
         }
+        let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
+        if let Value::Object(fields) = &body {
+            for (name, value) in fields {
+                answer.entry(name.clone()).or_insert_with(|| value.clone());
+            }
+        }
+        answer.insert("body".into(), body);
     }
     Ok(Value::Object(answer))
 }
@@ -88,4 +93,14 @@ fn events(reader: impl BufRead, leave: impl Fn(usize) -> bool) -> Result<Vec<Val
 fn piece(event: &Value) -> Option<&str> {
     let choice = &event["choices"][0];
     [&event["content"], &choice["text"], &choice["delta"]["content"]].into_iter().find_map(Value::as_str)
+}
+
+/// Values by name.
+fn metrics(text: &str) -> Value {
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    let values = lines.filter_map(|line| line.rsplit_once(' ')).filter_map(|(name, value)| {
+        let value: f64 = value.parse().ok()?;
+        Some((name.to_owned(), value.into()))
+    });
+    Value::Object(values.collect())
 }

@@ -65,7 +65,7 @@ pub fn run(scenario: &Scenario, target: Target, fixtures: &Path, recording: bool
             }
         };
         if recording {
-            recorded.insert(&step.name, check::record(step, &answer));
+            recorded.insert(&step.name, check::record(step, &answer, scenario.near_tie));
         } else {
             faults.extend(check::faults(step, &answer, &expected.step(&step.name), target == Target::Native));
         }
@@ -194,8 +194,7 @@ fn busy_slots(answer: &Value) -> Option<usize> {
 }
 
 fn deferred_requests(answer: &Value) -> Option<usize> {
-    let metric = |line: &str| line.strip_prefix("llamacpp:requests_deferred ")?.parse().ok();
-    answer["body"].as_str()?.lines().find_map(metric)
+    answer["metrics"]["llamacpp:requests_deferred"].as_f64().map(|count| count as usize)
 }
 
 fn tail(text: &str, lines: usize) -> String {

@@ -53,6 +53,10 @@ pub struct Scenario {
     /// The server gets a fresh `--slot-save-path`.
     #[serde(default)]
     pub slot_files: bool,
+    /// Two candidates whose log-probabilities are closer than this may change places: rounding decides between them.
+    /// Quantised models need more than the default, because their activations are rounded to 8 bits.
+    #[serde(default = "near_tie")]
+    pub near_tie: f64,
     /// Why we answer otherwise than llama-server on purpose; then steps may have `ours`.
     #[serde(default)]
     pub difference: Option<String>,
@@ -80,7 +84,7 @@ pub struct Defaults {
     pub path: String,
     /// Fields of their JSON bodies, where they do not have them.
     pub json: Value,
-    /// Checks of these requests, and of joined ones, where the step names none at all.
+    /// Checks of these requests, and of joined ones, where the step names none itself.
     pub exact: Vec<String>,
 }
 
@@ -109,7 +113,7 @@ pub struct Step {
     /// Values that have the recorded keys with values of the recorded types; ours may have further keys.
     #[serde(default)]
     pub shape: Vec<String>,
-    /// Generated text, equal to the recorded up to llama-server's first near-tie; the request must ask for `n_probs` of
+    /// Generated text, equal to the recorded up to llama-server's first near-tie ([`Scenario::near_tie`]); the request must ask for `n_probs` of
     /// at least 2.
     #[serde(default)]
     pub text: Option<String>,
@@ -218,6 +222,10 @@ pub enum DamageKind {
     Remove(bool),
 }
 
+fn near_tie() -> f64 {
+    0.05
+}
+
 fn post() -> String {
     "POST".to_owned()
 }
@@ -261,7 +269,7 @@ impl Scenario {
                 Action::Join(_) => true,
                 _ => false,
             };
-            if shares && !step.checks() {
+            if shares && !step.compares() {
                 step.exact.clone_from(&defaults.exact);
             }
         }
@@ -285,7 +293,12 @@ impl Scenario {
 
 impl Step {
     fn checks(&self) -> bool {
-        let empty = self.exact.is_empty() && self.approx.is_empty() && self.shape.is_empty() && self.ours.is_empty();
+        self.compares() || !self.ours.is_empty()
+    }
+
+    /// Whether anything of it is recorded.
+    fn compares(&self) -> bool {
+        let empty = self.exact.is_empty() && self.approx.is_empty() && self.shape.is_empty();
         !empty || self.text.is_some()
     }
 }

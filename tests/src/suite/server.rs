@@ -132,7 +132,9 @@ fn launch(
     command.arg("--model").arg(model_path(model, fixtures)?).args(["--port", &port.to_string(), "--threads", "1"]);
     command.args(flags);
     if target == Target::LlamaServer {
-        command.args(&scenario.reference_flags);
+        // Its flash attention sums in half precision, which is enough to change a sampled text. Without it attention is
+        // computed in single precision, as ours is.
+        command.args(["--flash-attn", "off"]).args(&scenario.reference_flags);
     }
     if scenario.slot_files {
         command.arg("--slot-save-path").arg(slots);

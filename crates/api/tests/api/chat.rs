@@ -7,7 +7,9 @@ use crate::harness::{Server, api_config, model};
 fn chat(extra: &Value) -> Value {
     let mut body =
         json!({"messages": [{"role": "user", "content": "hi"}], "temperature": 0, "max_tokens": 3});
-    body.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+    if let (Some(body), Some(extra)) = (body.as_object_mut(), extra.as_object()) {
+        body.extend(extra.clone());
+    }
     body
 }
 

@@ -147,7 +147,7 @@ fn changed_values() {
     let (seeds, hostile) = (seeds(), hostile());
     let change = (any::<prop::sample::Index>(), any::<prop::sample::Index>());
     let changes = prop::collection::vec(change, 1..4);
-    let mut runner = proptest::test_runner::TestRunner::new(Config::with_cases(600));
+    let mut runner = proptest::test_runner::TestRunner::new(Config::with_cases(4000));
     let server = std::cell::RefCell::new(server());
     let strategy = (any::<prop::sample::Index>(), changes);
     runner
@@ -167,7 +167,7 @@ fn changed_bytes() {
     let seeds = seeds();
     let changes = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4);
     let strategy = (any::<prop::sample::Index>(), changes, any::<prop::sample::Index>());
-    let mut runner = proptest::test_runner::TestRunner::new(Config::with_cases(600));
+    let mut runner = proptest::test_runner::TestRunner::new(Config::with_cases(4000));
     let server = std::cell::RefCell::new(server());
     runner
         .run(&strategy, |(seed, changes, cut)| {

@@ -10,6 +10,7 @@ use reprise_engine::testing::{ScriptedModel, letters, text};
 use reprise_engine::{Engine, EngineConfig, MemoryStore};
 use reprise_gguf::TokenId;
 use reprise_kv::Ppm;
+use reprise_text::Text;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
@@ -79,9 +80,12 @@ impl Server {
     }
 
     pub(crate) fn with(model: ScriptedModel, config: ApiConfig) -> Self {
+        Self::with_text(model, text(), config)
+    }
+
+    pub(crate) fn with_text(model: ScriptedModel, text: Text, config: ApiConfig) -> Self {
         let clock = model.controls().clock().clone();
-        let (engine, handle) =
-            Engine::new(model, text(), Some(MemoryStore::default()), clock, engine_config());
+        let (engine, handle) = Engine::new(model, text, Some(MemoryStore::default()), clock, engine_config());
         let pool = LocalPool::new();
         pool.spawner().spawn_local(engine.run()).expect("a fresh pool takes tasks");
         Self { pool, router: router(handle, config) }

@@ -70,7 +70,7 @@ fn a_repeated_prompt_comes_from_the_cache() {
 fn response_fields_cut_the_answer_down() {
     let mut server = Server::with(saying(2, "x"), api_config());
     let fields = ["content", "generation_settings/n_predict", "timings/cache_n", "nope"];
-    let body = json!({"prompt": ids("a"), "n_predict": 1, "response_fields": fields});
+    let body = json!({"prompt": ids("a"), "n_predict": 1, "temperature": 0, "response_fields": fields});
     let answer = server.ask("/completion", &body);
     assert_eq!(answer, json!({"content": "x", "generation_settings/n_predict": 1, "timings/cache_n": 0}));
     // Anything that is no list of strings is as if it were not there.
@@ -82,7 +82,7 @@ fn response_fields_cut_the_answer_down() {
 fn several_prompts_and_copies_answer_in_order() {
     let mut server = Server::new();
     let body = json!({
-        "prompt": [ids("aaaa"), "bb", [1, 300, "cc"], {"prompt_string": "dd"}],
+        "prompt": [ids("aaaa"), "bb", [1, 280, "cc"], {"prompt_string": "dd"}],
         "n_predict": 2, "temperature": 0, "n_cmpl": 2, "ignore_eos": true,
     });
     let answers = server.ask("/completion", &body);

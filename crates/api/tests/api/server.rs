@@ -54,7 +54,7 @@ fn props_describe_the_server() {
 #[test]
 fn metrics_count() {
     let mut server = Server::new();
-    server.ask("/completion", &json!({"prompt": [1, 300, 301], "n_predict": 2, "ignore_eos": true}));
+    server.ask("/completion", &json!({"prompt": [1, 280, 281], "n_predict": 2, "ignore_eos": true}));
     let reply = server.get("/metrics");
     assert_eq!(reply.header("content-type"), "text/plain; version=0.0.4");
     assert_eq!(reply.header("process-start-time-unix"), NOW.to_string());

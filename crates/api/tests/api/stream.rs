@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::harness::{Server, api_config, ids, model, request, saying};
 
 fn content(events: &[Value]) -> String {
-    events.iter().map(|event| event["content"].as_str().unwrap()).collect()
+    events.iter().map(|event| event["content"].as_str().expect("text")).collect()
 }
 
 #[test]
@@ -150,4 +150,21 @@ fn leaving_a_stream_frees_its_slot_and_keeps_what_was_computed() {
     assert_eq!(slots[0]["is_processing"], false);
     let body = json!({"prompt": ids("abcdef"), "n_predict": 1, "id_slot": 0});
     assert_eq!(server.ask("/completion", &body)["timings"]["cache_n"], 6);
+}
+
+#[test]
+fn silence_is_filled_with_comments() {
+    let model = model();
+    model.controls().set_cost(std::time::Duration::from_secs(2), std::time::Duration::ZERO);
+    let mut server = Server::with(model, api_config());
+    let mut pings = |interval: i64| {
+        let body = json!({
+            "prompt": ids(&"ab".repeat(14)), "n_predict": 1, "stream": true, "cache_prompt": false,
+            "sse_ping_interval": interval,
+        });
+        server.post("/completion", &body).text.split("\n\n").filter(|event| *event == ":").count()
+    };
+    assert!(pings(1) > 0);
+    assert_eq!(pings(-1), 0);
+    assert_eq!(pings(100), 0);
 }

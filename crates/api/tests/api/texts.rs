@@ -1,6 +1,11 @@
 //! `/tokenize`, `/detokenize`, `/embedding`, `/v1/embeddings`, `/infill`.
 
+use futures::executor::block_on;
 use reprise_api::Pooling;
+use reprise_engine::testing::VOCAB;
+use reprise_gguf::build::GgufBuilder;
+use reprise_gguf::{Gguf, MemorySource};
+use reprise_text::Text;
 use serde_json::{Value, json};
 
 use crate::harness::{Server, api_config, ids, model};
@@ -101,4 +106,58 @@ fn infill_needs_its_tokens() {
         "Infill is not supported by this model: prefix token is missing. suffix token is missing. middle token is \
          missing. "
     );
+}
+
+/// A vocabulary of the scripted model's size whose tokens are called `t0`, `t1`, ...; 10 to 14 are for infilling.
+fn infill_text() -> Text {
+    let file = GgufBuilder::new("llama")
+        .string("tokenizer.ggml.model", "llama")
+        .strings("tokenizer.ggml.tokens", (0..VOCAB).map(|id| format!("t{id}")))
+        .f32s("tokenizer.ggml.scores", [0.0; VOCAB])
+        .i32s("tokenizer.ggml.token_type", [1; VOCAB])
+        .u32("tokenizer.ggml.bos_token_id", 1)
+        .u32("tokenizer.ggml.eos_token_id", 2)
+        .u32("tokenizer.ggml.fim_pre_token_id", 10)
+        .u32("tokenizer.ggml.fim_suf_token_id", 11)
+        .u32("tokenizer.ggml.fim_mid_token_id", 12)
+        .to_bytes()
+        .expect("metadata can be written");
+    let file = block_on(Gguf::open(&MemorySource(file.into()))).expect("what was written can be read");
+    Text::from_metadata(&file.metadata).expect("the vocabulary is complete")
+}
+
+#[test]
+fn infill_puts_the_gap_at_the_end() {
+    let mut server = Server::with_text(model(), infill_text(), api_config());
+    let prompt = |server: &mut Server, extra: &Value| {
+        let mut body = json!({"input_prefix": [31, 32], "input_suffix": [41, 42], "n_predict": 0});
+        if let (Some(body), Some(extra)) = (body.as_object_mut(), extra.as_object()) {
+            body.extend(extra.clone());
+        }
+        server.ask("/infill", &body)["prompt"].as_str().expect("text").to_owned()
+    };
+    assert_eq!(prompt(&mut server, &json!({})), "t1t10t31t32t11t41t42t12");
+    // With a batch of 16, twelve tokens of the prefix are kept, its last ones, and two of the suffix, its first ones.
+    let long: Vec<_> = (100..130).collect();
+    let cut = prompt(&mut server, &json!({"input_prefix": long, "input_suffix": long}));
+    assert_eq!(cut, "t1t10t118t119t120t121t122t123t124t125t126t127t128t129t11t100t101t12");
+    let mut config = api_config();
+    config.defaults.suffix_first = true;
+    let mut server = Server::with_text(model(), infill_text(), config);
+    assert_eq!(prompt(&mut server, &json!({})), "t1t11t41t42t10t31t32t12");
+}
+
+#[test]
+fn wrong_infill_requests_say_why() {
+    let mut server = Server::with_text(model(), infill_text(), api_config());
+    let mut message = |body: Value| server.post("/infill", &body).error(400, "invalid_request_error");
+    assert_eq!(message(json!({"input_suffix": "b"})), "\"input_prefix\" is required");
+    assert_eq!(message(json!({"input_prefix": "a"})), "\"input_suffix\" is required");
+    let with = |name: &str, value: Value| json!({"input_prefix": [31], "input_suffix": [41], name: value});
+    assert_eq!(message(with("prompt", json!(5))), "\"prompt\" must be a string");
+    assert!(message(with("input_extra", json!(5))).starts_with("\"input_extra\" must be an array"));
+    assert!(
+        message(with("input_extra", json!([{}]))).starts_with("extra_context chunk must contain a \"text\"")
+    );
+    assert!(message(with("input_extra", json!([{"text": "t", "filename": 5}]))).contains("must be a string"));
 }

@@ -10,7 +10,8 @@ use std::ops::Range;
 use super::Threads;
 use super::kv::{CpuKv, Part};
 use super::tensor::CpuTensor;
-use crate::kernels::attention::{BlockView, LANES, Running, attend, merge, widen_head};
+use crate::kernels::attention::{BlockView, LANES, Running, attend, merge, prefetch_head, widen_head};
+use crate::kernels::lines::Lines;
 use crate::{Attention, BLOCK_TOKENS, ComputeError, SequenceLayout, StepLayout};
 
 /// Positions of a span.
@@ -27,7 +28,10 @@ pub(super) struct Scratch {
     spans: Vec<SpanTask>,
     /// For each task of `spans` and each query row of its tile: the softmax of the span and its output.
     running: Vec<Running>,
-    parts: Vec<f32>,
+    parts: Lines,
+    /// The merged softmax of each row and head, and its output.
+    totals: Vec<Running>,
+    total_outs: Lines,
 }
 
 /// Rows of one sequence that are computed together.
@@ -200,12 +204,11 @@ impl<'a> Call<'a> {
         let TileMemory { working, total, total_out } = memory;
         total.clear();
         total.resize(queries, Running::EMPTY);
-        total_out.clear();
-        total_out.resize(queries * self.padded, 0.0);
+        let total_out = total_out.zeroed(queries * self.padded);
         self.load_queries(tile, kv_head, working);
         for span in self.spans(tile) {
             self.span(tile, kv_head, span, working);
-            let parts = working.running.iter().zip(working.out.chunks_exact(self.padded));
+            let parts = working.running.iter().zip(working.out.as_slice().chunks_exact(self.padded));
             for ((total, total_out), (part, part_out)) in
                 total.iter_mut().zip(total_out.chunks_exact_mut(self.padded)).zip(parts)
             {
@@ -221,7 +224,7 @@ impl<'a> Call<'a> {
 
     /// One task a span and KV head, then the merge in the order of the spans.
     fn by_spans(&self, scratch: &mut Scratch, out: &mut [f32]) {
-        let Scratch { tiles, spans, running, parts } = scratch;
+        let Scratch { tiles, spans, running, parts, totals, total_outs } = scratch;
         spans.clear();
         for (index, tile) in tiles.iter().enumerate() {
             for kv_head in 0..self.kv.shape().kv_heads {
@@ -232,7 +235,7 @@ impl<'a> Call<'a> {
         let queries = tiles.iter().map(|t| t.rows.len()).max().unwrap_or(0) * self.group;
         running.clear();
         running.resize(spans.len() * queries, Running::EMPTY);
-        parts.resize(spans.len() * queries * self.padded, 0.0);
+        let parts = parts.resize(spans.len() * queries * self.padded);
         let places = running.chunks_mut(queries).zip(parts.chunks_mut(queries * self.padded));
         self.threads.pool.each(spans.len(), places, |index, (running, parts)| {
             let SpanTask { tile, kv_head, span } = spans[index];
@@ -241,34 +244,38 @@ impl<'a> Call<'a> {
                 self.load_queries(&tiles[tile], kv_head, working);
                 self.span(&tiles[tile], kv_head, span, working);
                 running[..working.running.len()].copy_from_slice(&working.running);
-                parts[..working.out.len()].copy_from_slice(&working.out);
+                let out = working.out.as_slice();
+                parts[..out.len()].copy_from_slice(out);
             });
         });
-        let mut total_out = vec![0.0; self.padded];
-        for (row, out) in out.chunks_exact_mut(self.q.width()).enumerate() {
-            for (head, out) in out.chunks_exact_mut(self.head_dim).enumerate() {
-                let mut total = Running::EMPTY;
-                total_out.fill(0.0);
-                for (index, task) in spans.iter().enumerate() {
-                    let tile = &tiles[task.tile];
-                    if task.kv_head != head / self.group || !tile.rows.contains(&row) {
-                        continue;
-                    }
-                    let query = index * queries + (row - tile.rows.start) * self.group + head % self.group;
-                    let part = &parts[query * self.padded..][..self.padded];
-                    merge(self.threads.isa, &mut total, &mut total_out, running[query], part);
-                }
-                write(&total, &total_out, out);
+        let heads = self.spec.heads;
+        totals.clear();
+        totals.resize(self.q.rows() * heads, Running::EMPTY);
+        let total_outs = total_outs.zeroed(totals.len() * self.padded);
+        // The tasks of a tile and KV head stand in the order of their spans.
+        for (index, task) in spans.iter().enumerate() {
+            let rows = &tiles[task.tile].rows;
+            for query in 0..rows.len() * self.group {
+                let part = index * queries + query;
+                let total = (rows.start + query / self.group) * heads
+                    + task.kv_head * self.group
+                    + query % self.group;
+                let part_out = &parts[part * self.padded..][..self.padded];
+                let total_out = &mut total_outs[total * self.padded..][..self.padded];
+                merge(self.threads.isa, &mut totals[total], total_out, running[part], part_out);
             }
+        }
+        let heads = out.chunks_exact_mut(self.head_dim);
+        for (out, (total, total_out)) in heads.zip(totals.iter().zip(total_outs.chunks_exact(self.padded))) {
+            write(total, total_out, out);
         }
     }
 
     /// Copies the tile's queries of one KV head, scaled and padded, `[row][head of the group]`.
     fn load_queries(&self, tile: &Tile, kv_head: usize, working: &mut Working) {
         let width = self.q.width();
-        working.queries.clear();
-        working.queries.resize(tile.rows.len() * self.group * self.padded, 0.0);
-        let mut to = working.queries.chunks_exact_mut(self.padded);
+        let queries = working.queries.zeroed(tile.rows.len() * self.group * self.padded);
+        let mut to = queries.chunks_exact_mut(self.padded);
         for row in tile.rows.clone() {
             let first = row * width + kv_head * self.group * self.head_dim;
             let heads = &self.q.as_slice()[first..first + self.group * self.head_dim];
@@ -286,22 +293,24 @@ impl<'a> Call<'a> {
         let count = tile.rows.len() * self.group;
         running.clear();
         running.resize(count, Running::EMPTY);
-        out.clear();
-        out.resize(count * self.padded, 0.0);
-        // The padding of keys and values stays zero: only the head is ever written.
-        if keys.len() != BLOCK_TOKENS * self.padded || !self.head_dim.is_multiple_of(LANES) {
-            for part in [&mut *keys, &mut *values] {
-                part.clear();
-                part.resize(BLOCK_TOKENS * self.padded, 0.0);
-            }
-        }
+        let (queries, out) = (queries.as_slice(), out.zeroed(count * self.padded));
+        // Only heads are written, so the padding must be cleared when there is any; else old floats do no harm.
+        let padded = !self.head_dim.is_multiple_of(LANES);
+        let [keys, values] = [keys, values].map(|lines| {
+            let len = BLOCK_TOKENS * self.padded;
+            if padded { lines.zeroed(len) } else { lines.resize(len) }
+        });
         let positions = self.positions(tile);
         let first = self.visible(positions.start).start.max(span * SPAN);
         let end = positions.end.min((span + 1) * SPAN);
         for index in first / BLOCK_TOKENS..end.div_ceil(BLOCK_TOKENS) {
             let base = index * BLOCK_TOKENS;
             let tokens = BLOCK_TOKENS.min(positions.end - base);
-            self.widen(self.sequences[tile.sequence].blocks[index], kv_head, tokens, keys, values);
+            let blocks = self.sequences[tile.sequence].blocks;
+            self.widen(blocks[index], kv_head, tokens, keys, values);
+            if (index + 1) * BLOCK_TOKENS < end {
+                self.prefetch(blocks[index + 1], kv_head);
+            }
             let block = BlockView { keys, values };
             for (row, position) in positions.clone().enumerate() {
                 let seen = self.visible(position);
@@ -315,6 +324,16 @@ impl<'a> Call<'a> {
                     let (query, out) = (&queries[at.clone()], &mut out[at]);
                     attend(self.threads.isa, query, block, seen.clone(), self.spec.softcap, running, out);
                 }
+            }
+        }
+    }
+
+    /// Asks for one head of a block, which scattered blocks and strided heads hide from the hardware.
+    fn prefetch(&self, block: u32, kv_head: usize) {
+        let head = kv_head * self.head_dim..(kv_head + 1) * self.head_dim;
+        for part in [Part::Key, Part::Value] {
+            if let Ok(from) = self.kv.layer(block, self.layer, part) {
+                prefetch_head(self.threads.isa, from, self.kv.shape().row(), head.clone());
             }
         }
     }
@@ -337,17 +356,17 @@ impl<'a> Call<'a> {
 struct TileMemory {
     working: Working,
     total: Vec<Running>,
-    total_out: Vec<f32>,
+    total_out: Lines,
 }
 
 /// Queries, widened keys and values, and the softmax of the span in work.
 #[derive(Default)]
 struct Working {
-    queries: Vec<f32>,
+    queries: Lines,
     running: Vec<Running>,
-    out: Vec<f32>,
-    keys: Vec<f32>,
-    values: Vec<f32>,
+    out: Lines,
+    keys: Lines,
+    values: Lines,
 }
 
 thread_local! {

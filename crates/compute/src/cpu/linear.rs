@@ -177,7 +177,8 @@ fn multiply_k<T>(
 fn check(width: usize, projection: &Projection<'_, CpuWeight, CpuTensor>) -> Result<(), ComputeError> {
     let weight = projection.weight;
     let bias = projection.bias.map(|b| b.vector().map_or(usize::MAX, <[f32]>::len));
-    if weight.cols == width && projection.out.width() == weight.rows && bias.is_none_or(|b| b == weight.rows) {
+    if weight.cols == width && projection.out.width() == weight.rows && bias.is_none_or(|b| b == weight.rows)
+    {
         return Ok(());
     }
     let detail = format!(

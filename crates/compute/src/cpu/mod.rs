@@ -109,7 +109,7 @@ impl Backend for Cpu {
     ) -> Result<(), ComputeError> {
         let head_dim = kv.shape().head_dim;
         let keys = kv.keys_mut(layer, at, count)?;
-        rope::rotate_halves(keys, head_dim, delta, rope)
+        rope::rotate_stored(keys, head_dim, delta, rope)
     }
 
     async fn export_block(

@@ -47,9 +47,7 @@ impl Rotations {
         if !table.current {
             table.sin_cos.clear();
             for &position in positions {
-                table
-                    .sin_cos
-                    .extend(rope.inverse_frequencies.iter().map(|&f| sin_cos(position as f64, f)));
+                table.sin_cos.extend(rope.inverse_frequencies.iter().map(|&f| sin_cos(position as f64, f)));
             }
             table.current = true;
         }
@@ -69,10 +67,8 @@ pub(super) fn rope(
     let pairs = check(rope, head_dim)?;
     let (width, rows) = (x.width(), x.rows());
     if rows != positions.len() || !width.is_multiple_of(head_dim) {
-        let detail = format!(
-            "{rows} rows of {width} for {} positions and heads of {head_dim}",
-            positions.len()
-        );
+        let detail =
+            format!("{rows} rows of {width} for {} positions and heads of {head_dim}", positions.len());
         return Err(ComputeError::Operands { op: "rope", detail });
     }
     if pairs == 0 {
@@ -97,7 +93,7 @@ pub(super) fn rope(
 }
 
 /// Rotates the heads of stored keys by `delta` positions.
-pub(super) fn rotate_halves(
+pub(super) fn rotate_stored(
     keys: &mut [f16],
     head_dim: usize,
     delta: i32,

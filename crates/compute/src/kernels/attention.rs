@@ -6,7 +6,7 @@ use half::f16;
 use half::slice::HalfFloatSliceExt;
 
 use super::Isa;
-use super::math::{exp, larger, sum8, tanh};
+use super::math::{exp, larger, sum8, tanh, tree8};
 use crate::BLOCK_TOKENS;
 
 /// Elements of a padded head are a multiple of this.
@@ -36,7 +36,14 @@ pub(crate) struct BlockView<'a> {
 }
 
 /// Widens one head of `tokens` tokens, `row` elements apart, to rows of `padded` floats. The padding is not written.
-pub(crate) fn widen_head(isa: Isa, from: &[f16], row: usize, head: Range<usize>, padded: usize, to: &mut [f32]) {
+pub(crate) fn widen_head(
+    isa: Isa,
+    from: &[f16],
+    row: usize,
+    head: Range<usize>,
+    padded: usize,
+    to: &mut [f32],
+) {
     for (from, to) in from.chunks_exact(row).zip(to.chunks_exact_mut(padded)) {
         let from = &from[head.clone()];
         let to = &mut to[..from.len()];
@@ -44,6 +51,19 @@ pub(crate) fn widen_head(isa: Isa, from: &[f16], row: usize, head: Range<usize>,
             Isa::Portable => from.convert_to_f32_slice(to),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 | Isa::Avx512Vnni => super::x86::attention::widen(from, to),
+        }
+    }
+}
+
+/// Asks for the memory that [`widen_head`] will read.
+pub(crate) fn prefetch_head(isa: Isa, from: &[f16], row: usize, head: Range<usize>) {
+    match isa {
+        Isa::Portable => {}
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 | Isa::Avx512Vnni => {
+            for from in from.chunks_exact(row) {
+                super::x86::attention::prefetch(&from[head.clone()]);
+            }
         }
     }
 }
@@ -63,7 +83,10 @@ pub(crate) fn attend(
 ) {
     let width = query.len();
     assert!(width.is_multiple_of(LANES) && out.len() == width, "a padded head");
-    assert!(block.keys.len() == BLOCK_TOKENS * width && block.values.len() == BLOCK_TOKENS * width, "a block");
+    assert!(
+        block.keys.len() == BLOCK_TOKENS * width && block.values.len() == BLOCK_TOKENS * width,
+        "a block"
+    );
     assert!(visible.end <= BLOCK_TOKENS, "tokens of the block");
     match isa {
         Isa::Portable => {
@@ -133,19 +156,17 @@ pub(super) fn softmax(
             *score = tanh(*score / cap) * cap;
         }
     }
-    for (token, score) in scores.iter_mut().enumerate() {
-        if token < visible.start || token >= visible.end {
-            *score = f32::NEG_INFINITY;
-        }
-    }
+    scores[..visible.start].fill(f32::NEG_INFINITY);
+    scores[visible.end..].fill(f32::NEG_INFINITY);
     let mut lanes = [running.max; LANES];
     for group in scores.as_chunks::<LANES>().0 {
         for (lane, score) in lanes.iter_mut().zip(group) {
             *lane = larger(*lane, *score);
         }
     }
-    let max = lanes.into_iter().fold(running.max, larger);
-    let correction = exp(running.max - max);
+    let max = tree8(lanes, larger);
+    // Most blocks do not hold the largest score so far; `exp(0)` is 1 to the bit.
+    let correction = if max == running.max { 1.0 } else { exp(running.max - max) };
     for score in &mut scores {
         *score = exp(*score - max);
     }

@@ -11,6 +11,10 @@ pub(crate) const BLOCK: usize = 32;
 
 /// How a block lays out its quants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    allow(dead_code, reason = "portable code asks for the quants themselves")
+)]
 pub(crate) enum Quants {
     /// Byte `i` holds elements `i` (low nibble) and `i + 16` (high nibble).
     Nibbles,
@@ -23,6 +27,10 @@ pub(crate) enum Quants {
 /// A block format whose integer dot product is exact in `i32`.
 ///
 /// The scale always lies at byte 0 and the minimum, if any, at byte 2.
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    allow(dead_code, reason = "portable code asks for the quants themselves")
+)]
 pub(crate) trait Block32: Pod + Send + Sync + std::fmt::Debug {
     /// The quant that stands for zero; a power of two, or 0 for formats with a minimum.
     const ZERO: i32;

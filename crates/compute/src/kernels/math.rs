@@ -51,8 +51,14 @@ pub(crate) fn larger(a: f32, b: f32) -> f32 {
 /// Sum of eight lanes as a tree of neighbours.
 #[inline(always)]
 pub(crate) fn sum8(lanes: [f32; 8]) -> f32 {
+    tree8(lanes, |a, b| a + b)
+}
+
+/// Eight lanes joined as a tree of neighbours.
+#[inline(always)]
+pub(crate) fn tree8(lanes: [f32; 8], join: impl Fn(f32, f32) -> f32) -> f32 {
     let [a, b, c, d, e, f, g, h] = lanes;
-    ((a + b) + (c + d)) + ((e + f) + (g + h))
+    join(join(join(a, b), join(c, d)), join(join(e, f), join(g, h)))
 }
 
 #[cfg(test)]

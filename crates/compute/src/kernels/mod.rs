@@ -10,6 +10,7 @@ pub(crate) mod blocks;
 pub(crate) mod columns;
 pub(crate) mod elementwise;
 pub(crate) mod floats;
+pub(crate) mod lines;
 pub(crate) mod math;
 pub(crate) mod panel;
 #[cfg(target_arch = "x86_64")]

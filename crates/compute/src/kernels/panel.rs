@@ -20,6 +20,9 @@ pub(crate) const PANEL: usize = 16;
 pub(crate) fn multiply<B: Block32>(isa: Isa, weights: &[B], activations: &Q8Rows, out: &mut Columns<'_>) {
     assert!(out.width() <= PANEL, "a panel is at most 16 rows");
     assert_eq!(weights.len(), out.width() * activations.blocks(), "weights and activations differ in width");
+    if activations.rows() == 0 {
+        return;
+    }
     match isa {
         Isa::Portable => portable(weights, activations, out),
         #[cfg(target_arch = "x86_64")]

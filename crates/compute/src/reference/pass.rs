@@ -30,11 +30,7 @@ impl Pass for ReferencePass<'_> {
     type Kv = ReferenceKv;
 
     fn embed(&mut self, table: &ReferenceWeight, tokens: &[u32], scale: f32, out: &mut ReferenceTensor) {
-        out.data = tokens
-            .iter()
-            .flat_map(|&t| table.row(t as usize))
-            .map(|x| x * f64::from(scale))
-            .collect();
+        out.data = tokens.iter().flat_map(|&t| table.row(t as usize)).map(|x| x * f64::from(scale)).collect();
     }
 
     fn norm(&mut self, x: &ReferenceTensor, weight: &ReferenceWeight, eps: f32, out: &mut ReferenceTensor) {

@@ -23,12 +23,7 @@ pub struct ReferenceWeight {
 }
 
 impl ReferenceWeight {
-    pub(super) fn new(
-        dtype: GgmlDType,
-        rows: usize,
-        cols: usize,
-        data: &[u8],
-    ) -> Result<Self, ComputeError> {
+    pub(super) fn new(dtype: GgmlDType, rows: usize, cols: usize, data: &[u8]) -> Result<Self, ComputeError> {
         if matches!(dtype, GgmlDType::Q8_1 | GgmlDType::Q8K) {
             return Err(ComputeError::UnsupportedType(dtype));
         }

@@ -29,7 +29,8 @@ pub(super) async fn cases<B: Backend, F: Fn() -> B>(run: &mut Run<F>) {
         run.check(&Attend { sequences, head_dim: 256, heads: 4, ..base.clone() }).await;
     }
     for head_dim in [1, 6, 8, 24, 80, 96, 128] {
-        run.check(&Attend { head_dim, heads: 4, kv_heads: 2, sequences: vec![(75, 9)], ..base.clone() }).await;
+        run.check(&Attend { head_dim, heads: 4, kv_heads: 2, sequences: vec![(75, 9)], ..base.clone() })
+            .await;
     }
     for window in [1, 2, 31, 32, 33, 64, 512] {
         let sequences = vec![(520, 1), (100, 40)];
@@ -83,7 +84,8 @@ impl Attend {
     /// Physical blocks of each sequence: interleaved, and against the order of the memory.
     fn tables(&self) -> Vec<Vec<u32>> {
         let count = |total: usize| total.div_ceil(BLOCK_TOKENS);
-        let mut free: Vec<u32> = (0..self.sequences.iter().map(|s| count(s.0)).sum::<usize>() as u32).collect();
+        let mut free: Vec<u32> =
+            (0..self.sequences.iter().map(|s| count(s.0)).sum::<usize>() as u32).collect();
         free.sort_by_key(|block| block % 3);
         self.sequences.iter().map(|s| free.split_off(free.len() - count(s.0))).collect()
     }

@@ -11,9 +11,8 @@ pub(super) async fn linear<B: Backend>(make: impl Fn() -> B, report: &mut Report
     for dtype in TYPES {
         let (cols, out, rows) = (3 * dtype.block_size().max(32), 50, 31);
         let x = floats(5, rows * cols);
-        let product = async |x: &[f32]| {
-            Linear::of(&[(dtype, out, false)], cols, x.to_vec()).compute(&mut make()).await
-        };
+        let product =
+            async |x: &[f32]| Linear::of(&[(dtype, out, false)], cols, x.to_vec()).compute(&mut make()).await;
         let together = product(&x).await;
         for count in [1, 2, 3, 4, 5, 9] {
             let mut apart = Ok(Vec::new());
@@ -30,8 +29,15 @@ pub(super) async fn attention<B: Backend>(make: impl Fn() -> B, report: &mut Rep
     let sequences = vec![(290, 290), (40, 40), (531, 531)];
     for window in [None, Some(45)] {
         let softcap = window.map(|_| 20.0);
-        let case =
-            Attend { kv_heads: 2, head_dim: 24, heads: 6, window, softcap, sequences: sequences.clone(), seed: 50 };
+        let case = Attend {
+            kv_heads: 2,
+            head_dim: 24,
+            heads: 6,
+            window,
+            softcap,
+            sequences: sequences.clone(),
+            seed: 50,
+        };
         let steps = async |steps: &[Vec<(usize, usize)>]| {
             let mut backend = make();
             let mut kv = case.kv(&mut backend).await?;

@@ -127,7 +127,8 @@ mod tests {
 
     #[test]
     fn the_reference_agrees_with_itself() {
-        let report = futures::executor::block_on(run_all(|| Reference::new(Rounding::Exact), Rounding::Exact));
+        let report =
+            futures::executor::block_on(run_all(|| Reference::new(Rounding::Exact), Rounding::Exact));
         assert!(report.failures.is_empty() && report.passed > 100, "{report}");
     }
 

@@ -167,3 +167,66 @@ impl Candidates {
 pub(super) fn by_logit(a: &Candidate, b: &Candidate) -> bool {
     a.logit > b.logit
 }
+
+#[cfg(test)]
+impl Candidates {
+    /// Candidates whose probabilities are in the ratio of `weights`.
+    pub(super) fn weighing(weights: &[f32]) -> Self {
+        let mut candidates = Self::default();
+        candidates.load(&weights.iter().map(|weight| weight.ln()).collect::<Vec<_>>());
+        candidates
+    }
+
+    /// The ids that are left, in order.
+    pub(super) fn ids(&self) -> Vec<u32> {
+        self.items.iter().map(|item| item.id).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn softmax_is_a_distribution_in_the_order_of_the_candidates() {
+        let mut candidates = Candidates::weighing(&[1.0, 5.0, 2.0]);
+        candidates.softmax(false);
+        let probabilities: Vec<_> = candidates.items.iter().map(|item| item.p).collect();
+        for (found, expected) in probabilities.iter().zip([0.125, 0.625, 0.25]) {
+            assert!((found - expected).abs() < 1e-6);
+        }
+        candidates.softmax(true);
+        assert_eq!(candidates.ids(), [1, 2, 0]);
+        assert!((candidates.items[0].p - 0.625).abs() < 1e-6);
+    }
+
+    #[test]
+    fn buckets_and_heap_agree_where_nothing_ties() {
+        let logits: Vec<f32> = (0..2000_u32).map(|id| ((id * 7919) % 2000) as f32 / 50.0 - 25.0).collect();
+        for count in [1, 127, 128, 129, 500, 2000] {
+            let mut candidates = Candidates::default();
+            candidates.load(&logits);
+            candidates.keep_top(count);
+            let expected: Vec<_> = (0..count).map(|rank| (1999 - rank) as f32 / 50.0 - 25.0).collect();
+            assert_eq!(
+                candidates.items.iter().map(|item| item.logit).collect::<Vec<_>>(),
+                expected,
+                "{count}"
+            );
+        }
+    }
+
+    #[test]
+    fn logits_beyond_the_buckets_are_ordered_too() {
+        let mut logits = vec![0.0; 200];
+        logits[3] = 1e30;
+        logits[5] = f32::INFINITY;
+        logits[7] = f32::NEG_INFINITY;
+        logits[9] = -1e30;
+        let mut candidates = Candidates::default();
+        candidates.load(&logits);
+        candidates.sort();
+        assert_eq!(candidates.ids()[..2], [5, 3]);
+        assert_eq!(candidates.ids()[198..], [9, 7]);
+    }
+}

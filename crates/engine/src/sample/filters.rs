@@ -94,3 +94,83 @@ pub(super) fn top_n_sigma(candidates: &mut Candidates, n: f32) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn top_k_keeps_the_best_in_order() {
+        let kept = |k| {
+            let mut candidates = Candidates::weighing(&[1.0, 4.0, 2.0, 3.0]);
+            top_k(&mut candidates, k);
+            candidates.ids()
+        };
+        assert_eq!(kept(2), [1, 3]);
+        assert_eq!(kept(9), [1, 3, 2, 0]);
+        assert_eq!(kept(0), [0, 1, 2, 3]);
+        assert_eq!(kept(-1), [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn top_p_keeps_the_smallest_sufficient_set() {
+        let kept = |p, min_keep| {
+            let mut candidates = Candidates::weighing(&[1.0, 5.0, 2.0, 8.0]);
+            top_p(&mut candidates, p, min_keep);
+            candidates.ids()
+        };
+        assert_eq!(kept(0.4, 0), [3]);
+        assert_eq!(kept(0.6, 0), [3, 1]);
+        assert_eq!(kept(0.0, 3), [3, 1, 2]);
+        assert_eq!(kept(1.0, 0), [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn top_p_is_the_same_for_many_candidates() {
+        let weights: Vec<f32> = (0..3000_u32).map(|id| 1.0 / (1 + (id * 7919) % 3000) as f32).collect();
+        for p in [0.3, 0.7, 0.95] {
+            let mut few = Candidates::weighing(&weights);
+            few.sort();
+            top_p(&mut few, p, 0);
+            let mut many = Candidates::weighing(&weights);
+            top_p(&mut many, p, 0);
+            assert_eq!(few.ids(), many.ids());
+        }
+    }
+
+    #[test]
+    fn min_p_measures_against_the_best() {
+        let kept = |p, min_keep, sorted| {
+            let mut candidates = Candidates::weighing(&[1.0, 5.0, 2.0, 8.0]);
+            if sorted {
+                candidates.sort();
+            }
+            min_p(&mut candidates, p, min_keep);
+            candidates.ids()
+        };
+        assert_eq!(kept(0.5, 0, true), [3, 1]);
+        assert_eq!(kept(0.5, 0, false), [1, 3]);
+        assert_eq!(kept(0.9, 3, false), [3, 1, 2]);
+        assert_eq!(kept(0.0, 0, false), [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn top_n_sigma_counts_deviations_of_the_logits() {
+        // Mean 0, deviation 2.
+        let logits = [2.0, -2.0, 2.0, -2.0, f32::NEG_INFINITY];
+        let possible = |n| {
+            let mut candidates = Candidates::default();
+            candidates.load(&logits);
+            top_n_sigma(&mut candidates, n);
+            candidates
+                .items
+                .iter()
+                .filter(|item| item.logit.is_finite())
+                .map(|item| item.id)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(possible(1.9), [0, 2]);
+        assert_eq!(possible(2.0), [0, 1, 2, 3]);
+        assert_eq!(possible(0.0), [0, 1, 2, 3]);
+    }
+}

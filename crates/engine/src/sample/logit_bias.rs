@@ -20,3 +20,18 @@ impl LogitBias {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_add_up_and_foreign_tokens_are_ignored() {
+        let mut candidates = Candidates::default();
+        candidates.load(&[1.0, 1.0, 1.0]);
+        let ban = f32::NEG_INFINITY;
+        let biases = vec![(TokenId(1), 0.5), (TokenId(9), 1.0), (TokenId(1), -2.0), (TokenId(2), ban)];
+        LogitBias { biases }.apply(&mut candidates);
+        assert_eq!(candidates.items.iter().map(|item| item.logit).collect::<Vec<_>>(), [1.0, -0.5, ban]);
+    }
+}

@@ -62,3 +62,48 @@ impl Mirostat {
         (k as usize).max(1)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mirostat(version: u8, tau: f32) -> Mirostat {
+        Mirostat::new(params::Mirostat { version, tau, eta: 0.5 }, 4, 5489)
+    }
+
+    /// The first draw of seed 5489 is 0.1354...: always the first candidate here.
+    #[test]
+    fn version_2_cuts_at_the_allowed_surprise_and_learns() {
+        // Surprises of 1, 2, 3 and 3 bits; 2.2 are allowed, so that the first has two thirds of what is left.
+        let mut sampler = mirostat(2, 1.1);
+        let mut candidates = Candidates::weighing(&[2.0, 8.0, 4.0, 2.0]);
+        sampler.apply(&mut candidates);
+        assert_eq!(candidates.ids(), [1, 2]);
+        assert_eq!(candidates.selected, 0);
+        let observed = 1.5_f32.log2();
+        assert!((sampler.mu - (2.2 - 0.5 * (observed - 1.1))).abs() < 1e-5);
+    }
+
+    #[test]
+    fn version_2_keeps_at_least_one() {
+        let mut candidates = Candidates::weighing(&[1.0, 1.0]);
+        mirostat(2, 0.1).apply(&mut candidates);
+        assert_eq!(candidates.items.len(), 1);
+    }
+
+    /// Weights of 1/rank squared have the Zipf exponent 2, so `k = (2^mu / (1 - 1/n))^(1/2)`.
+    #[test]
+    fn version_1_keeps_what_the_fitted_distribution_asks_for() {
+        let weights = [1.0, 1.0 / 4.0, 1.0 / 9.0, 1.0 / 16.0];
+        let mut candidates = Candidates::weighing(&weights);
+        candidates.softmax(true);
+        // mu = 2.4: the root of 5.278 / 0.75 is 2.65.
+        assert_eq!(mirostat(1, 1.2).estimated_k(&candidates), 2);
+        assert_eq!(mirostat(1, 1.9).estimated_k(&candidates), 4);
+        mirostat(1, 1.2).apply(&mut candidates);
+        assert_eq!(candidates.ids(), [0, 1]);
+        let mut alone = Candidates::weighing(&[1.0]);
+        mirostat(1, 1.2).apply(&mut alone);
+        assert_eq!((alone.items.len(), alone.selected), (1, 0));
+    }
+}

@@ -2,7 +2,7 @@
 //!
 //! A request has one [`Sampler`]: a chain of samplers that narrow down the candidates and a generator that draws among
 //! the rest. Bit-compatible means the same arithmetic in the same width and order wherever it can decide a token, the
-//! same order of equally likely candidates ([`order`]) and the same random draws ([`draw`]). What remains to the
+//! same order of equally likely candidates (`order`) and the same random draws (`draw`). What remains to the
 //! platform is the last bit of `exp`, `ln` and `pow`.
 
 mod candidates;

@@ -53,7 +53,11 @@ impl Sampler {
                 piece => piece,
             };
             let encode = |rest: &str| tokenizer.encode(rest, Special { add: false, parse: false });
-            Breakers::new(&params.dry.sequence_breakers, tokens.clone().map(piece), encode)
+            Breakers::new(
+                &params.dry.sequence_breakers,
+                &tokens.clone().map(piece).collect::<Vec<_>>(),
+                encode,
+            )
         };
         let setting = Setting { vocab: vocab.len(), context: n_ctx, banned: &banned, breakers: &breakers };
         let mut chain = Chain::new(params, &setting);

@@ -55,3 +55,48 @@ impl Temperature {
         low + (high - low) * (entropy / most).powf(self.exponent)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn logits(candidates: &Candidates) -> Vec<f32> {
+        candidates.items.iter().map(|item| item.logit).collect()
+    }
+
+    fn load(logits: &[f32]) -> Candidates {
+        let mut candidates = Candidates::default();
+        candidates.load(logits);
+        candidates
+    }
+
+    #[test]
+    fn zero_leaves_the_first_of_the_best() {
+        let mut candidates = load(&[1.0, 3.0, 3.0, -1.0]);
+        scale(&mut candidates, 0.0);
+        assert_eq!(logits(&candidates), [f32::NEG_INFINITY, 3.0, f32::NEG_INFINITY, f32::NEG_INFINITY]);
+        scale(&mut Candidates::default(), 0.0);
+    }
+
+    #[test]
+    fn positive_divides() {
+        let mut candidates = load(&[1.0, -3.0]);
+        scale(&mut candidates, 0.5);
+        assert_eq!(logits(&candidates), [2.0, -6.0]);
+    }
+
+    #[test]
+    fn the_dynamic_temperature_follows_the_entropy() {
+        let dynamic = |weights: &[f32]| {
+            let temperature = Temperature { value: 1.0, range: 0.5, exponent: 2.0 };
+            temperature.dynamic(&mut Candidates::weighing(weights))
+        };
+        assert!((dynamic(&[1.0; 4]) - 1.5).abs() < 1e-6);
+        assert!((dynamic(&[1.0, 0.0, 0.0]) - 0.5).abs() < 1e-6);
+        // Half of the two bits possible, squared, of the way from 0.5 to 1.5.
+        assert!((dynamic(&[1.0, 1.0, 0.0, 0.0]) - 0.75).abs() < 1e-6);
+        let mut alone = load(&[3.0]);
+        Temperature { value: 1.0, range: 0.5, exponent: 1.0 }.apply(&mut alone);
+        assert_eq!(logits(&alone), [3.0]);
+    }
+}

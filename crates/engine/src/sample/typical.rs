@@ -41,3 +41,23 @@ impl Typical {
         candidates.take_indices(&self.indices[..kept.unwrap_or(items.len())]);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of 8 : 4 : 2 : 2 the surprises are 1, 2, 3 and 3 bits and the entropy 1.75 bits: the second is the most typical.
+    #[test]
+    fn the_most_typical_candidates_stay() {
+        let kept = |mass, min_keep| {
+            let mut candidates = Candidates::weighing(&[2.0, 8.0, 4.0, 2.0]);
+            Typical::new(mass, min_keep).unwrap().apply(&mut candidates);
+            candidates.ids()
+        };
+        assert_eq!(kept(0.2, 0), [2]);
+        assert_eq!(kept(0.2, 2), [2, 1]);
+        assert_eq!(kept(0.7, 0), [2, 1]);
+        assert_eq!(kept(0.99, 0).len(), 4);
+        assert!(Typical::new(1.0, 0).is_none());
+    }
+}

@@ -34,3 +34,36 @@ impl Xtc {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_but_the_last_that_reach_the_threshold_go() {
+        let kept = |threshold, min_keep| {
+            let mut candidates = Candidates::weighing(&[1.0, 5.0, 3.0, 1.0]);
+            Xtc::new(1.0, threshold, min_keep, 1).unwrap().apply(&mut candidates);
+            candidates.items.len()
+        };
+        assert_eq!(kept(0.25, 0), 3);
+        assert_eq!(kept(0.4, 0), 4);
+        assert_eq!(kept(0.05, 0), 1);
+        assert_eq!(kept(0.25, 4), 4);
+    }
+
+    /// The second output of seed 5489 is small (0.135...), the first large (0.814...).
+    #[test]
+    fn it_acts_by_chance_and_draws_only_among_several() {
+        let mut xtc = Xtc::new(0.5, 0.1, 0, 5489).unwrap();
+        let mut left = |weights: &[f32]| {
+            let mut candidates = Candidates::weighing(weights);
+            xtc.apply(&mut candidates);
+            candidates.items.len()
+        };
+        assert_eq!(left(&[1.0]), 1);
+        assert_eq!(left(&[1.0, 1.0]), 2);
+        assert_eq!(left(&[1.0, 1.0]), 1);
+        assert!(Xtc::new(0.0, 0.1, 0, 1).is_none() && Xtc::new(1.0, 0.6, 0, 1).is_none());
+    }
+}

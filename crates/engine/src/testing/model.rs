@@ -28,9 +28,12 @@ pub struct ScriptedModel {
     info: ModelInfo,
     blocks: Vec<[Option<Stored>; BLOCK_TOKENS]>,
     pass_limit: u32,
-    next: Box<dyn Fn(&[TokenId]) -> TokenId>,
+    next: Box<Next>,
     controls: Controls,
 }
+
+/// What follows a prefix.
+type Next = dyn Fn(&[TokenId]) -> TokenId;
 
 /// What a KV cell holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -40,7 +40,6 @@ pub fn letters(text: &str) -> Vec<TokenId> {
 /// # Panics
 /// When the other crates no longer take it.
 #[must_use]
-#[allow(clippy::expect_used)] // a test fixture has nobody to report to
 pub fn text() -> Text {
     let special = ["<unk>", "<s>", "</s>"].map(str::to_owned);
     let bytes = (0..=u8::MAX).map(|byte| format!("<0x{byte:02X}>"));

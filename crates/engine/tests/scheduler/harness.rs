@@ -134,12 +134,12 @@ impl Bench {
     /// Tokens in each slot.
     pub(crate) fn slot_tokens(&mut self) -> Vec<u32> {
         let handle = self.handle.clone();
-        self.ask(handle.slots()).unwrap().iter().map(|slot| slot.tokens).collect()
+        self.ask(handle.slots()).expect("the engine runs").iter().map(|slot| slot.tokens).collect()
     }
 
     pub(crate) fn erase(&mut self, slot: u32) -> u32 {
         let handle = self.handle.clone();
-        self.ask(handle.erase(slot)).unwrap()
+        self.ask(handle.erase(slot)).expect("the engine runs")
     }
 }
 

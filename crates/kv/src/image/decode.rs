@@ -145,7 +145,7 @@ fn fits(header: &ImageHeader, expected: &Expected) -> Result<(), ImageError> {
         let (found, expected) = (Box::new(header.fingerprint), Box::new(expected.fingerprint));
         return Err(ImageError::OtherModel { found, expected });
     }
-    if header.layout != expected.layout || header.layout.block_tokens == 0 {
+    if header.layout != expected.layout {
         let (found, expected) = (Box::new(header.layout), Box::new(expected.layout));
         return Err(ImageError::Layout { found, expected });
     }

@@ -2,6 +2,7 @@
 //! out of a RAM cache without a size limit.
 
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 use reprise_gguf::TokenId;
 use reprise_kv::{CacheConfig, Ppm, Prompt, SlotId};
 
@@ -116,7 +117,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 3_000, rng_seed: RngSeed::Fixed(0), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn same_slots_and_never_fewer_tokens_reused(

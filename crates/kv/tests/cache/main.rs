@@ -4,6 +4,7 @@
 mod chunks;
 mod floor;
 mod model;
+mod operations;
 mod placement;
 mod pool;
 mod ram;

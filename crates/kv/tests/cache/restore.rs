@@ -79,6 +79,20 @@ fn a_slot_is_busy_while_its_restore_is_staged() {
 }
 
 #[test]
+fn staged_restores_take_no_cells_from_running_slots() {
+    let mut rig = Rig::new(CacheConfig { ram_blocks: 0, ..config(3) });
+    for slot in [0, 1] {
+        rig.run(&pinned(&text(slot + 1, 256), slot), &[]);
+    }
+    let staged = stage(&mut rig, 0, &text(4, 256));
+    let second = rig.cache.restore(SlotId(1), &text(5, 256)).map(|staged| staged.slot);
+    assert_eq!(second, Err(RestoreError::Pool { tokens: 256 }));
+    rig.run(&pinned(&text(3, 256), 2), &[]);
+    rig.cache.commit_restore(staged, Millis(9));
+    rig.verify();
+}
+
+#[test]
 fn a_restored_slot_is_not_the_first_to_be_overwritten() {
     let mut rig = Rig::new(config(2));
     let staged = stage(&mut rig, 1, &text(1, 36));

@@ -1,5 +1,7 @@
 //! What a template can express, found by rendering conversations and watching what it looks at.
 
+use minijinja::Value as Jinja;
+use minijinja::value::Kwargs;
 use serde_json::{Map, Value, json};
 
 use super::environment;
@@ -136,8 +138,16 @@ impl Trial<'_> {
 
         let looks = Looks::default();
         let mut environment = environment::with_template(self.source)?;
+        // Printing a whole array is not looking at its elements; the texts are all that is asked for.
+        environment.set_formatter(|out, _, value| out.write_str(value.as_str().unwrap_or_default()).map_err(Into::into));
+        let whole = |value: &Jinja| {
+            Looks::note_whole(value);
+            value.to_string()
+        };
+        environment.add_filter("string", whole);
+        environment.add_filter("tojson", move |value: &Jinja, _style: Kwargs| whole(value));
         let tests = looks.clone();
-        environment.add_test("string", move |value: &minijinja::Value| {
+        environment.add_test("string", move |value: &Jinja| {
             if value.as_str() == Some(CONTENT) {
                 tests.note(CONTENT);
             }
@@ -151,11 +161,12 @@ impl Trial<'_> {
     fn content(&self) -> Result<(bool, bool), TextError> {
         let text = self.run(&json!([{ "role": "user", "content": CONTENT }]), Map::new())?;
         let parts = self.run(&json!([{ "role": "user", "content": [] }]), Map::new())?;
-        let into_parts = parts.looked_into("messages/0/content");
         let distinguishes = text.looks.at(CONTENT);
-        let typed = into_parts && (parts.text.is_some() || !distinguishes);
-        // A template that loops over parts, whatever it is given, makes nothing of a text.
-        let string = text.text.is_some_and(|text| text.contains(CONTENT) || !into_parts || distinguishes);
+        let loops = parts.looked_into("messages/0/content");
+        // A template that loops over content, whatever it is given, makes nothing of a text.
+        let lost = loops && !distinguishes && !text.text.as_ref().is_some_and(|text| text.contains(CONTENT));
+        let typed = lost || loops && distinguishes && parts.text.is_some();
+        let string = text.text.is_some() && !lost;
         Ok((string, typed))
     }
 

@@ -168,16 +168,17 @@ impl Content {
     }
 
     fn to_json(&self, caps: &Caps) -> Value {
-        let typed = |text: &String| json!({ "type": "text", "text": text });
+        let typed = |text: &str| json!({ "type": "text", "text": text });
+        let only_text = caps.string_content && !caps.typed_content;
+        let only_typed = caps.typed_content && !caps.string_content;
         match self {
-            Self::Text(text) if caps.typed_content && !caps.string_content && !text.is_empty() => {
-                Value::Array(vec![typed(text)])
-            }
+            Self::Parts(parts) if !parts.is_empty() && !only_text => parts.iter().map(|part| typed(part)).collect(),
+            Self::Parts(parts) if !parts.is_empty() => join(parts, "\n").into(),
+            // No parts at all are an empty text.
+            Self::Parts(_) if only_typed => json!([typed("")]),
+            Self::Parts(_) => "".into(),
+            Self::Text(text) if only_typed => json!([typed(text)]),
             Self::Text(text) => text.as_str().into(),
-            Self::Parts(parts) if caps.string_content && !caps.typed_content || parts.is_empty() => {
-                join(parts, "\n").into()
-            }
-            Self::Parts(parts) => parts.iter().map(typed).collect(),
         }
     }
 }

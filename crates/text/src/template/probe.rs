@@ -1,10 +1,11 @@
 //! Variables that remember which of their parts a template looked at.
 
 use std::collections::BTreeSet;
+use std::fmt::{self, Display};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use minijinja::Value as Jinja;
-use minijinja::value::{Enumerator, Object, ObjectRepr, Serde};
+use minijinja::value::{Enumerator, Object, ObjectRepr, Serde, ValueKind};
 use serde_json::Value;
 
 /// What a template looked at: paths like `messages/0/content`. A path that ends in [`Looks::ELEMENTS`] says that an
@@ -22,6 +23,28 @@ impl Looks {
 
     pub(super) fn at(&self, path: &str) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(path)
+    }
+
+    /// Notes everything inside of a value, which the template wants as a whole.
+    pub(super) fn note_whole(value: &Jinja) {
+        if let Some(probe) = value.downcast_object_ref::<Probe>() {
+            probe.looks.note_below(&probe.path, &probe.json);
+        } else if matches!(value.kind(), ValueKind::Seq | ValueKind::Iterable) {
+            value.try_iter().into_iter().flatten().for_each(|item| Self::note_whole(&item));
+        }
+    }
+
+    fn note_below(&self, path: &str, json: &Value) {
+        let note = |name: &str, json| {
+            let path = format!("{path}/{name}");
+            self.note(path.as_str());
+            self.note_below(&path, json);
+        };
+        match json {
+            Value::Object(object) => object.iter().for_each(|(name, json)| note(name, json)),
+            Value::Array(array) => array.iter().enumerate().for_each(|(index, json)| note(&index.to_string(), json)),
+            _ => {}
+        }
     }
 
     /// Wraps JSON so that looks into it are noted here.
@@ -93,5 +116,10 @@ impl Object for Probe {
             Value::Array(array) => Some(array.len()),
             _ => None,
         }
+    }
+
+    /// Nor is writing the whole as text, which filters do with what they do not expect.
+    fn render(self: &Arc<Self>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.json.fmt(f)
     }
 }

@@ -4,10 +4,10 @@ use serde_json::{Map, Value, json};
 
 use super::{ChatTemplate, Continuation, LocalTime, TemplateInput};
 
-/// What stands before and after the reasoning of an answer, white space included.
+/// What stands before and after the reasoning of an answer, with the white space that belongs to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reasoning {
-    /// Such as `<think>` and a line feed.
+    /// Such as `<think>` and a line feed; empty where the template does not write one.
     pub start: String,
     /// Such as a line feed and `</think>`.
     pub end: String,
@@ -34,37 +34,38 @@ impl Reasoning {
 
     fn around_thought(text: &str) -> Option<Self> {
         let (before, after) = text.split_once(THOUGHT)?;
-        let start = before.len() - marker_len(before.chars().rev(), '>', '<')?;
-        let end = marker_len(after.chars(), '<', '>')?;
-        Some(Self { start: before[start..].to_owned(), end: after[..end].to_owned() })
+        let end = marker_at_start(after)?;
+        Some(match marker_at_end(before) {
+            Some(start) => Self { start: start.to_owned(), end: end.to_owned() },
+            None => Self { start: String::new(), end: end.trim_start().to_owned() },
+        })
     }
 }
 
-/// Bytes of one marker in angle brackets with the white space on both of its sides.
-fn marker_len(chars: impl Iterator<Item = char>, open: char, close: char) -> Option<usize> {
-    let mut len = 0;
-    let mut seen = Seen::Nothing;
-    for character in chars {
-        seen = match seen {
-            Seen::Nothing if character == open => Seen::Open,
-            Seen::Nothing if !character.is_whitespace() => return None,
-            Seen::Open if character == close => Seen::Closed,
-            Seen::Closed if !character.is_whitespace() => break,
-            seen => seen,
-        };
-        len += character.len_utf8();
-    }
-    (seen == Seen::Closed).then_some(len)
+/// The last marker of a text, `<..>` or `[..]`, with the white space after it.
+fn marker_at_end(text: &str) -> Option<&str> {
+    let trimmed = text.trim_end();
+    let open = match trimmed.chars().next_back()? {
+        '>' => '<',
+        ']' => '[',
+        _ => return None,
+    };
+    Some(&text[trimmed.rfind(open)?..])
 }
 
-#[derive(PartialEq)]
-enum Seen {
-    Nothing,
-    Open,
-    Closed,
+/// The first marker of a text with the white space on both of its sides.
+fn marker_at_start(text: &str) -> Option<&str> {
+    let trimmed = text.trim_start();
+    let close = match trimmed.chars().next()? {
+        '<' => '>',
+        '[' => ']',
+        _ => return None,
+    };
+    let rest = &trimmed[trimmed.find(close)? + 1..];
+    Some(&text[..text.len() - rest.trim_start().len()])
 }
 
-/// Whether thinking can be switched in the template: its prompt depends on `enable_thinking`.
+/// Whether thinking can be switched: the prompt depends on `enable_thinking`.
 pub(super) fn has_switch(template: &ChatTemplate) -> bool {
     let messages = json!([{ "role": "user", "content": "User message" }]);
     render(template, &messages, true, true) != render(template, &messages, true, false)

@@ -1,6 +1,6 @@
 //! The bytes that tokens stand for.
 
-use std::sync::OnceLock;
+use std::sync::LazyLock;
 
 use reprise_gguf::TokenId;
 
@@ -76,13 +76,11 @@ fn push_byte_level(text: &str, out: &mut Vec<u8>) {
 
 /// GPT-2's alphabet: printable Latin-1 stands for itself, the other 68 bytes for U+0100 onwards, in order.
 fn byte_of(character: char) -> Option<u8> {
-    static SHIFTED: OnceLock<Vec<u8>> = OnceLock::new();
-    let code = u32::from(character);
-    if let Some(byte) = u8::try_from(code).ok().filter(|byte| is_printable(*byte)) {
-        return Some(byte);
+    static SHIFTED: LazyLock<Vec<u8>> = LazyLock::new(|| (0..=0xff).filter(|&byte| !is_printable(byte)).collect());
+    match u8::try_from(character) {
+        Ok(byte) => is_printable(byte).then_some(byte),
+        Err(_) => SHIFTED.get((u32::from(character) as usize).checked_sub(0x100)?).copied(),
     }
-    let shifted = SHIFTED.get_or_init(|| (0..=0xff).filter(|byte| !is_printable(*byte)).collect());
-    shifted.get(usize::try_from(code).ok()?.checked_sub(0x100)?).copied()
 }
 
 fn is_printable(byte: u8) -> bool {

@@ -8,31 +8,31 @@ use reprise_text::{ChatTemplate, Continuation, LocalTime, Special, Text, Templat
 use serde_json::{Map, Value, json};
 
 /// Ids of a JSON array.
-pub fn ids(array: &Value) -> Vec<TokenId> {
+pub(crate) fn ids(array: &Value) -> Vec<TokenId> {
     let ids: Vec<u32> = serde_json::from_value(array.clone()).expect("an array of ids");
     ids.into_iter().map(TokenId).collect()
 }
 
 /// The text part of a model with this metadata.
-pub fn text<K: Into<String>>(pairs: impl IntoIterator<Item = (K, Gg)>) -> Text {
+pub(crate) fn text<K: Into<String>>(pairs: impl IntoIterator<Item = (K, Gg)>) -> Text {
     let metadata = Metadata::new(pairs.into_iter().map(|(key, value)| (key.into(), value)));
     Text::from_metadata(&metadata).expect("the vocabulary loads")
 }
 
 /// One file of `tests/data`.
-pub struct Recording(Value);
+pub(crate) struct Recording(Value);
 
 impl Recording {
-    pub fn of(name: &str) -> Self {
+    pub(crate) fn of(name: &str) -> Self {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name).with_extension("json");
         Self(serde_json::from_slice(&read(&path)).expect("a recording is JSON"))
     }
 
-    pub fn value(&self, key: &str) -> &Value {
+    pub(crate) fn value(&self, key: &str) -> &Value {
         &self.0[key]
     }
 
-    pub fn rows(&self, key: &str) -> &[Value] {
+    pub(crate) fn rows(&self, key: &str) -> &[Value] {
         self.0[key].as_array().expect("rows")
     }
 
@@ -41,7 +41,7 @@ impl Recording {
     }
 
     /// The made-up vocabulary of the recording, with these further `tokenizer.ggml.` keys.
-    pub fn text(&self, rules: &[(&str, Rule)]) -> Text {
+    pub(crate) fn text(&self, rules: &[(&str, Rule)]) -> Text {
         let key = |name: &str| format!("tokenizer.ggml.{name}");
         let types = self.rows("types").iter().map(|kind| Gg::I32(kind.as_i64().expect("a type") as i32)).collect();
         let mut pairs = vec![
@@ -61,7 +61,7 @@ impl Recording {
     }
 
     /// The text part of the real model that the recording was made on.
-    pub fn model(&self) -> Text {
+    pub(crate) fn model(&self) -> Text {
         let folder = std::env::var_os("REPRISE_MODELS").expect("REPRISE_MODELS names the folder of the models");
         let path = Path::new(&folder).join(self.0["model"].as_str().expect("a file name"));
         let source = MemorySource(read(&path).into());
@@ -70,7 +70,7 @@ impl Recording {
     }
 
     /// Compares one case of a made-up vocabulary.
-    pub fn check_tiny(&self, text: &Text, case: &str) {
+    pub(crate) fn check_tiny(&self, text: &Text, case: &str) {
         let tokenizer = &text.tokenizer;
         let texts = self.rows("texts").iter().map(|text| text.as_str().expect("a text"));
         let expected = self.0["expected"][case].as_array().expect("tokens");
@@ -92,7 +92,7 @@ impl Recording {
 }
 
 /// A metadata value of a rule.
-pub struct Rule(Gg);
+pub(crate) struct Rule(Gg);
 
 impl From<&str> for Rule {
     fn from(text: &str) -> Self {
@@ -107,7 +107,7 @@ impl From<bool> for Rule {
 }
 
 /// Renders a request of `/apply-template` and compares.
-pub fn check_chat(case: &str, template: &ChatTemplate, request: &Value, answer: &Value) {
+pub(crate) fn check_chat(case: &str, template: &ChatTemplate, request: &Value, answer: &Value) {
     let empty = Map::new();
     let messages = &request["messages"];
     let prefills = messages.as_array().and_then(|all| all.last()).is_some_and(|last| last["role"] == "assistant");

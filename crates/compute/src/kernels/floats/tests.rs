@@ -14,8 +14,7 @@ fn product<T: Float>(isa: Isa, weights: &[T], columns: usize, width: usize, x: &
 
 fn check<T: Float>(from: impl Fn(f32) -> T) {
     for (columns, width, rows) in [(16, 64, 1), (7, 33, 5), (4, 8, 3), (3, 5, 2), (16, 576, 7)] {
-        let weights: Vec<T> =
-            (0..columns * width).map(|i| from((i * 29 % 97) as f32 * 0.02 - 0.9)).collect();
+        let weights: Vec<T> = (0..columns * width).map(|i| from((i * 29 % 97) as f32 * 0.02 - 0.9)).collect();
         let x: Vec<f32> = (0..rows * width).map(|i| (i * 31 % 89) as f32 * 0.03 - 1.2).collect();
         for &isa in Isa::available() {
             let found = product(isa, &weights, columns, width, &x);

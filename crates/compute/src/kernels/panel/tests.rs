@@ -79,7 +79,9 @@ fn cast<T: GgmlType>(bytes: &[u8]) -> Vec<T> {
 }
 
 fn agrees_with_candle<B: Block32, C: GgmlType>() {
-    for (columns, width, rows) in [(16, 576, 1), (37, 64, 9), (16, 1536, 13), (1, 32, 3), (50, 96, 4), (33, 2048, 2)] {
+    for (columns, width, rows) in
+        [(16, 576, 1), (37, 64, 9), (16, 1536, 13), (1, 32, 3), (50, 96, 4), (33, 2048, 2)]
+    {
         let blocks = width / BLOCK;
         let weights = weights::<B>(columns * blocks, columns as u32);
         let x = activations(rows, width);
@@ -166,7 +168,12 @@ fn a_row_does_not_depend_on_its_batch() {
             let (quants, scales) = alone.resize(1, 576);
             quants.copy_from_slice(&all.quants()[row * 576..][..576]);
             scales.copy_from_slice(&all.scales()[row * 18..][..18]);
-            assert_eq!(product(isa, &weights, 16, &alone), together[row * 16..][..16], "{} {row}", isa.name());
+            assert_eq!(
+                product(isa, &weights, 16, &alone),
+                together[row * 16..][..16],
+                "{} {row}",
+                isa.name()
+            );
         }
     }
 }

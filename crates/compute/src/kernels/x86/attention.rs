@@ -34,6 +34,18 @@ pub(in crate::kernels) fn widen(from: &[f16], to: &mut [f32]) {
     }
 }
 
+/// Asks for the cache lines of `head`.
+pub(in crate::kernels) fn prefetch(head: &[f16]) {
+    const LINE: usize = 64 / size_of::<f16>();
+    for first in head.iter().step_by(LINE) {
+        // SAFETY: a prefetch changes nothing but the caches.
+        #[allow(unsafe_code)]
+        unsafe {
+            _mm_prefetch::<_MM_HINT_T0>((&raw const *first).cast());
+        }
+    }
+}
+
 /// See [`crate::kernels::attention::attend`], which checked the lengths and that this machine has AVX2 and FMA.
 pub(in crate::kernels) fn attend(
     query: &[f32],

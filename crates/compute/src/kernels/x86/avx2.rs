@@ -219,7 +219,8 @@ unsafe fn transpose(first: *const u8, stride: usize) -> [__m256i; 4] {
 #[target_feature(enable = "avx2")]
 fn spread_bits(words: __m256i) -> __m256i {
     // The multiplication puts copies 7 bits apart, so bit `i` of copy `i` falls on bit `8 * i`.
-    let copies = _mm256_mullo_epi32(_mm256_and_si256(words, _mm256_set1_epi32(0xf)), _mm256_set1_epi32(0x0020_4081));
+    let copies =
+        _mm256_mullo_epi32(_mm256_and_si256(words, _mm256_set1_epi32(0xf)), _mm256_set1_epi32(0x0020_4081));
     _mm256_slli_epi32::<4>(_mm256_and_si256(copies, _mm256_set1_epi32(0x0101_0101)))
 }
 

@@ -123,7 +123,8 @@ unsafe fn tile<const R: usize, B: Block32, S: Source<B>>(
             let mut dots: [__m512i; R] = std::array::from_fn(|r| zero_point::<B>(by[r].negated));
             for (word, &weights) in block.quants.iter().enumerate() {
                 for (r, dot) in dots.iter_mut().enumerate() {
-                    let four = quants.add((r * blocks + index) * BLOCK + word * 4).cast::<i32>().read_unaligned();
+                    let four =
+                        quants.add((r * blocks + index) * BLOCK + word * 4).cast::<i32>().read_unaligned();
                     *dot = _mm512_dpbusd_epi32(*dot, weights, _mm512_set1_epi32(four));
                 }
             }

@@ -17,9 +17,9 @@ pub(in crate::sample) struct Breakers(HashMap<u32, Vec<Vec<u32>>>);
 impl Breakers {
     /// Finds the tokens that contain a breaker or end in its beginning. `pieces` are the bytes of every token in order,
     /// `encode` turns the rest of a breaker into tokens.
-    pub(in crate::sample) fn new<'a>(
+    pub(in crate::sample) fn new(
         strings: &[String],
-        pieces: impl Iterator<Item = &'a [u8]> + Clone,
+        pieces: &[&[u8]],
         encode: impl Fn(&str) -> Vec<TokenId>,
     ) -> Self {
         let mut heads: HashMap<u32, Vec<Vec<u32>>> = HashMap::new();
@@ -27,7 +27,7 @@ impl Breakers {
             let breaker = &breaker.as_bytes()[..breaker.len().min(MAX_BYTES)];
             // The tail depends only on how much of the breaker the token covers.
             let mut tails: Vec<Option<Vec<u32>>> = vec![None; breaker.len()];
-            for (token, piece) in (0..).zip(pieces.clone()) {
+            for (token, piece) in (0..).zip(pieces) {
                 if piece.windows(breaker.len()).any(|window| window == breaker) {
                     heads.entry(token).or_default().push(Vec::new());
                     continue;

@@ -20,7 +20,7 @@ fn params(allowed_length: i32) -> DryParams {
 fn breakers() -> Breakers {
     let pieces: Vec<Vec<u8>> = (0..VOCAB as u8).map(|token| vec![b'a' + token]).collect();
     let breaker = [char::from(b'a' + BREAK as u8).to_string()];
-    Breakers::new(&breaker, pieces.iter().map(Vec::as_slice), |_| Vec::new())
+    Breakers::new(&breaker, &pieces.iter().map(Vec::as_slice).collect::<Vec<_>>(), |_| Vec::new())
 }
 
 fn penalties(allowed_length: i32, text: &[u32]) -> Vec<f32> {
@@ -59,7 +59,7 @@ fn a_breaker_limits_the_reach_and_is_not_penalised() {
 fn a_breaker_of_several_tokens_is_matched_whole() {
     let pieces: [&[u8]; 4] = [b"x", b"\n\n#", b"##", b"y"];
     let encode = |rest: &str| if rest == "##" { vec![TokenId(2)] } else { vec![TokenId(9)] };
-    let breakers = Breakers::new(&["\n###".to_owned()], pieces.into_iter(), encode);
+    let breakers = Breakers::new(&["\n###".to_owned()], &pieces, encode);
     // Newest first: y ## \n\n# x.
     assert_eq!(breakers.reach(&[3, 2, 1, 0]), 1);
     assert_eq!(breakers.reach(&[3, 1, 2, 0]), 4);
@@ -69,7 +69,7 @@ fn a_breaker_of_several_tokens_is_matched_whole() {
 #[test]
 fn a_tail_inside_a_character_is_left_out() {
     let pieces: [&[u8]; 2] = [&"é".as_bytes()[..1], "é".as_bytes()];
-    let breakers = Breakers::new(&["é".to_owned()], pieces.into_iter(), |_| panic!("no text to encode"));
+    let breakers = Breakers::new(&["é".to_owned()], &pieces, |_| panic!("no text to encode"));
     assert!(breakers.is_breaker(1));
     assert_eq!(breakers.reach(&[0, 0]), 2);
 }

@@ -61,7 +61,8 @@ fn implied_type(schema: &Map<String, Value>) -> Option<&'static str> {
     if ["type", "$ref", "const", "enum"].iter().chain(&COMBINATIONS).any(has) {
         return None;
     }
-    let of_objects = has(&"properties") || schema.get("additionalProperties").is_some_and(|extra| *extra != true);
+    let of_objects =
+        has(&"properties") || schema.get("additionalProperties").is_some_and(|extra| *extra != true);
     if of_objects {
         Some("object")
     } else if ["items", "prefixItems"].iter().any(has) {

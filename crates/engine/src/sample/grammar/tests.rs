@@ -60,17 +60,33 @@ fn gbnf_means_what_it_means_in_the_reference() {
     let cases: [(&str, &[&str], &[&str]); 18] = [
         ("root ::= \"a\"? \"\" []", &["", "a"], &["aa", "b"]),
         ("root ::= [a-z]* \"abc\"", &["abc", "abcabc", "xabc"], &["ab", "abcx"]),
-        ("root ::= x{2} y{1,} z{0,2}\nx ::= \"x\"\ny ::= \"y\"\nz ::= \"z\"", &["xxy", "xxyyyzz"], &["xy", "xxyzzz"]),
+        (
+            "root ::= x{2} y{1,} z{0,2}\nx ::= \"x\"\ny ::= \"y\"\nz ::= \"z\"",
+            &["xxy", "xxyyyzz"],
+            &["xy", "xxyzzz"],
+        ),
         ("root ::= \"n\"{0} \"m\"{1,1}", &["m"], &["", "nm"]),
-        ("root ::= ( \"yes\" | \"no\" |\n # perhaps\n \"may\" \"be\" ) \".\"", &["yes.", "maybe."], &["yes", "may."]),
+        (
+            "root ::= ( \"yes\" | \"no\" |\n # perhaps\n \"may\" \"be\" ) \".\"",
+            &["yes.", "maybe."],
+            &["yes", "may."],
+        ),
         ("root ::= [^\\n\"\\]é-] .", &["a\n", "ü\u{1f600}"], &["\na", "éa", "-a", "]a"]),
-        ("root ::= \"\\x41\\u00e9\\U0001F600\\t\\\\\\\"\" [\\]\\-x-]", &["Aé😀\t\\\"]", "Aé😀\t\\\"-"], &["Aé😀\t\\\"y"]),
+        (
+            "root ::= \"\\x41\\u00e9\\U0001F600\\t\\\\\\\"\" [\\]\\-x-]",
+            &["Aé😀\t\\\"]", "Aé😀\t\\\"-"],
+            &["Aé😀\t\\\"y"],
+        ),
         ("root ::= \"a\" \r\n\r\n# comment\nroot ::= \"b\"", &["b"], &["a"]),
         ("root ::= ([0-9]+ (\",\" | \";\"))* [ぁ-ゟ]", &["あ", "1,23;ん"], &["1,2あ", "ア"]),
         ("root ::= \"(\" root \")\" | [a-z]* \"abc\"", &["abc", "((abcabc))"], &["((abc)", "()"]),
         ("root ::= (root \"x\")?", &["", "xxx"], &["y"]),
         ("root ::= ws \"x\" ws root?\nws ::= ([ \\t\\n] ws)?", &["x", " x \n\tx"], &[" ", "x y"]),
-        ("root ::= a | b\na ::= [a-c] | [a-c] a\nb ::= \"ab\" \"!\" | \"(\" b \")\"", &["ab", "ab!", "(ab!)"], &["a!"]),
+        (
+            "root ::= a | b\na ::= [a-c] | [a-c] a\nb ::= \"ab\" \"!\" | \"(\" b \")\"",
+            &["ab", "ab!", "(ab!)"],
+            &["a!"],
+        ),
         ("root ::= \"<\" root? \">\" (\"-\" root){0,2}", &["<>", "<<>>-<>"], &["<>-", "<"]),
         ("root ::= [^()] root | \"(\" root \")\" | \"\"", &["", "é(ü)", "((x))"], &["(", ")", "()x"]),
         ("root ::= pair\npair ::= \"é\" pair \"ê\" | .", &["x", "é\u{a0}ê", "ééêêê"], &["éêêê", "éê"]),
@@ -151,7 +167,8 @@ fn bad_grammars_are_refused_with_the_place() {
 fn the_deepest_grammar_fits_the_stack_of_a_thread() {
     // Rule, sequence, repetition and sequence for each level.
     let levels = 61;
-    let rules: String = (0..levels).map(|rule| format!("r{rule} ::= \"a\" (\"b\" r{})?\n", rule + 1)).collect();
+    let rules: String =
+        (0..levels).map(|rule| format!("r{rule} ::= \"a\" (\"b\" r{})?\n", rule + 1)).collect();
     let text = "ab".repeat(levels) + "z";
     for root in ["r0", "r0 | \"(\" root \")\""] {
         let source = format!("root ::= {root}\n{rules}r{levels} ::= \"z\"");
@@ -166,10 +183,19 @@ fn schemas_mean_what_they_mean_in_the_reference() {
         (
             person,
             &[r#"{"name":"x"}"#, r#"{ "name" : "é\n" , "age": 3 }"#, "{\n\n  \"name\": \"\"\n}"],
-            &[r#"{"age":3}"#, r#"{"name":"x","other":1}"#, r#"{"name":"x","age":"3"}"#, "{\n\n\n\"name\":\"\"}"],
+            &[
+                r#"{"age":3}"#,
+                r#"{"name":"x","other":1}"#,
+                r#"{"name":"x","age":"3"}"#,
+                "{\n\n\n\"name\":\"\"}",
+            ],
         ),
         ("{}", &[r#"{"any":[1,null]}"#, "{}"], &["1", "[]"]),
-        (r#"{"type":"array","items":{"enum":["a",1]},"maxItems":2}"#, &["[]", r#"["a",1]"#], &[r#"["b"]"#, "[1,1,1]"]),
+        (
+            r#"{"type":"array","items":{"enum":["a",1]},"maxItems":2}"#,
+            &["[]", r#"["a",1]"#],
+            &[r#"["b"]"#, "[1,1,1]"],
+        ),
         (r#"{"const":{"k":true}}"#, &[r#"{"k":true}"#], &[r#"{"k":false}"#]),
         (
             r#"{"anyOf":[{"properties":{"a":{"type":"null"}},"required":["a"]},{"type":"boolean"}]}"#,
@@ -181,9 +207,11 @@ fn schemas_mean_what_they_mean_in_the_reference() {
             &["{}", r#"{"next":{"next":{}}}"#],
             &[r#"{"next":1}"#, r#"{"prev":{}}"#],
         ),
-        (r#"{"type":"object","properties":{"a":{}},"additionalProperties":{"type":"integer"}}"#, &[r#"{"b":1}"#], &[
-            r#"{"b":"x"}"#,
-        ]),
+        (
+            r#"{"type":"object","properties":{"a":{}},"additionalProperties":{"type":"integer"}}"#,
+            &[r#"{"b":1}"#],
+            &[r#"{"b":"x"}"#],
+        ),
     ];
     for (source, inside, outside) in cases {
         let check = |text: &str| admits(&mut json(source).unwrap(), text);
@@ -198,7 +226,13 @@ fn schemas_mean_what_they_mean_in_the_reference() {
 
 #[test]
 fn bad_schemas_are_refused() {
-    for source in ["{", "true", r#"{"type":"nonsense"}"#, r##"{"$ref":"#/$defs/none"}"##, r#"{"type":"string","pattern":"("}"#] {
+    for source in [
+        "{",
+        "true",
+        r#"{"type":"nonsense"}"#,
+        r##"{"$ref":"#/$defs/none"}"##,
+        r#"{"type":"string","pattern":"("}"#,
+    ] {
         let error = json(source).unwrap_err().to_string();
         assert!(error.starts_with("\"json_schema\": "), "{error}");
     }

@@ -36,7 +36,7 @@ fn letter(token: TokenId) -> char {
 fn breakers(strings: &[String], vocab: usize) -> Breakers {
     let pieces: Vec<String> = (0..vocab as u32).map(|id| letter(TokenId(id)).to_string()).collect();
     let encode = |rest: &str| rest.chars().map(|letter| TokenId(letter as u32 - 0x4e00)).collect();
-    Breakers::new(strings, pieces.iter().map(String::as_bytes), encode)
+    Breakers::new(strings, &pieces.iter().map(String::as_bytes).collect::<Vec<_>>(), encode)
 }
 
 #[test]
@@ -47,7 +47,8 @@ fn chains_choose_the_references_tokens() {
         let name = case.0["name"].as_str().unwrap();
         let vocab = case.number("vocab", 0.0) as usize;
         let mut params = case.sampling();
-        let breaker = |tokens: &Value| tokens.as_array().unwrap().iter().map(|id| letter(token(id))).collect();
+        let breaker =
+            |tokens: &Value| tokens.as_array().unwrap().iter().map(|id| letter(token(id))).collect();
         params.dry.sequence_breakers = case.list("breaker_tokens").iter().map(breaker).collect();
         let setting = Setting {
             vocab,

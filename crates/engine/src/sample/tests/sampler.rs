@@ -3,7 +3,7 @@
 use reprise_gguf::TokenId;
 
 use crate::EngineError;
-use crate::sample::{Grammar, GrammarEnv, Report, SamplerKind, Sampler, Sampling};
+use crate::sample::{Grammar, GrammarEnv, Report, Sampler, SamplerKind, Sampling};
 use crate::testing::{EOS, VOCAB, byte, letter, letters, text};
 
 fn sampler(params: &Sampling, ignore_eos: bool, prompt: &[TokenId]) -> Result<Sampler, EngineError> {
@@ -44,12 +44,16 @@ fn ignored_ends_are_never_sampled() {
 fn penalties_and_dry_see_the_prompt() {
     let params = Sampling { presence_penalty: 1.5, ..greedy() };
     let wishes = [letter(0), letter(1)];
-    assert_eq!(generate(&mut sampler(&params, false, &letters("a")).unwrap(), &wishes, 2), [letter(1), letter(0)]);
+    assert_eq!(
+        generate(&mut sampler(&params, false, &letters("a")).unwrap(), &wishes, 2),
+        [letter(1), letter(0)]
+    );
 
     let mut params = greedy();
     params.dry.multiplier = 2.0;
     params.dry.sequence_breakers = vec![";".to_owned()];
-    let next = |prompt: &str| generate(&mut sampler(&params, false, &letters(prompt)).unwrap(), &wishes, 1)[0];
+    let next =
+        |prompt: &str| generate(&mut sampler(&params, false, &letters(prompt)).unwrap(), &wishes, 1)[0];
     assert_eq!(next("xyaxy"), letter(1));
     assert_eq!(next("xya;y"), letter(0));
 }
@@ -123,7 +127,8 @@ fn probabilities_before_the_chain_are_the_models() {
 #[test]
 fn probabilities_after_the_chain_leave_out_the_impossible() {
     let text = text();
-    let params = Sampling { temperature: 1.0, samplers: vec![SamplerKind::TopK], top_k: 2, ..Sampling::default() };
+    let params =
+        Sampling { temperature: 1.0, samplers: vec![SamplerKind::TopK], top_k: 2, ..Sampling::default() };
     let logits = preferring(&[EOS, letter(7), letter(8)]);
     let report = Report { text: &text, top: 5, post_sampling: true, special: true };
     let mut sampler = sampler(&params, false, &[]).unwrap();

@@ -62,7 +62,7 @@ fn python_methods_and_loops_work() {
 #[test]
 fn generation_tags_mark_and_nothing_else() {
     assert_eq!(text("a {%- generation -%} b {%- endgeneration -%} c"), "abc");
-    assert_eq!(text("{% generation %}{{ '{% generation' }}{% endgeneration %}"), "{% generation");
+    assert_eq!(text("{% set generation = 1 %}{{ generation }}\n{% generation %}\nx{% endgeneration %}\ny"), "1\nxy");
 }
 
 #[test]

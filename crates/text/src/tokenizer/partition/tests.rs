@@ -68,7 +68,7 @@ fn a_text_without_any_is_one_fragment() {
 fn naive<'a>(vocab: &Vocab, text: &'a str) -> Vec<Fragment<'a>> {
     let mut special: Vec<TokenId> = vocab.ids().skip(2).collect();
     special.sort_by_key(|&id| std::cmp::Reverse(vocab.text(id).len()));
-    let mut fragments = vec![Fragment::Text(text)];
+    let mut fragments = if text.is_empty() { vec![] } else { vec![Fragment::Text(text)] };
     for id in special {
         let cut = |fragment| match fragment {
             Fragment::Token(_) => vec![fragment],
