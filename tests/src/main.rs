@@ -36,7 +36,8 @@ fn main() -> Result<ExitCode> {
     };
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let mut scenarios = Scenario::load_all(&root.join("scenarios"))?;
-    scenarios.retain(|scenario| cli.names.is_empty() || cli.names.iter().any(|name| scenario.name.contains(name)));
+    scenarios
+        .retain(|scenario| cli.names.is_empty() || cli.names.iter().any(|name| scenario.name.contains(name)));
     ensure!(!scenarios.is_empty(), "no scenario has such a name");
     let fixtures = tempfile::tempdir()?;
     fixtures::write_all(fixtures.path())?;
@@ -51,7 +52,8 @@ fn main() -> Result<ExitCode> {
 }
 
 fn play(scenario: &Scenario, target: Target, fixtures: &Path, recording: bool) -> Outcome {
-    run(scenario, target, fixtures, recording).unwrap_or_else(|error| Outcome::Failed(vec![format!("{error:#}")]))
+    run(scenario, target, fixtures, recording)
+        .unwrap_or_else(|error| Outcome::Failed(vec![format!("{error:#}")]))
 }
 
 #[derive(Default)]
@@ -63,7 +65,8 @@ struct Count {
 
 impl Count {
     fn add(&mut self, scenario: &Scenario, outcome: Outcome) {
-        let (name, note) = (&scenario.name, scenario.difference.as_ref().map_or("", |_| " (deliberate difference)"));
+        let (name, note) =
+            (&scenario.name, scenario.difference.as_ref().map_or("", |_| " (deliberate difference)"));
         match outcome {
             Outcome::Passed => println!("ok        {name}{note}"),
             Outcome::Recorded => println!("recorded  {name}"),

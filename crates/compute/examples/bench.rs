@@ -259,7 +259,8 @@ fn noise(dtype: GgmlDType, elements: usize) -> Vec<u8> {
     for block in bytes.chunks_exact_mut(dtype.type_size()) {
         match dtype {
             GgmlDType::F16 => {
-                block.copy_from_slice(&f16::from_f32(f32::from(block[0]) * 1e-4 - 0.0128).to_le_bytes())
+                let weight = f16::from_f32(f32::from(block[0]) * 1e-4 - 0.0128);
+                block.copy_from_slice(&weight.to_le_bytes());
             }
             GgmlDType::Q6K => block[208..210].copy_from_slice(&small),
             GgmlDType::Q4_1 | GgmlDType::Q5_1 | GgmlDType::Q4K => {

@@ -1,4 +1,7 @@
 //! Tensor operations: the [`Backend`] seam, the CPU backend and its kernels, the op test suite.
+//!
+//! [`Cpu`] is what ships; [`reference::Reference`] says in f64 what every operation means; [`suite`] holds any backend
+//! against it. `NOTES.md` beside this crate tells what was tried for speed and what came of it.
 
 mod backend;
 mod cpu;

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{ARCHITECTURES, Tiny, blocks, difference, evaluate, options, prompt};
+use common::{ARCHITECTURES, Tiny, blocks, difference, evaluate, options, prompt, store};
 use futures::executor::block_on;
 use reprise_compute::Cpu;
 use reprise_compute::reference::{Reference, Rounding};
@@ -19,15 +19,16 @@ const PROMPT: usize = 45;
 fn cpu_agrees_with_the_reference() {
     // Largest error of a logit over the largest logit: f32 rounding, and KV that falls on the other side of an f16. With
     // quantised weights the reference rounds activations to 8 bits as the CPU does; a rounding that goes the other way
-    // is worth up to half a percent of an activation.
+    // is worth up to half a percent of an activation, and is passed on by every product after it.
     for (dtype, tolerance) in
-        [(GgmlDType::F32, 2e-3), (GgmlDType::F16, 2e-3), (GgmlDType::Q8_0, 2e-2), (GgmlDType::Q4_1, 2e-2)]
+        [(GgmlDType::F32, 1e-3), (GgmlDType::F16, 1e-3), (GgmlDType::Q8_0, 5e-2), (GgmlDType::Q4_1, 5e-2)]
     {
         for architecture in ARCHITECTURES {
             let tiny = Tiny::new(architecture, dtype, 7);
             let tokens = prompt(PROMPT, 1);
             let found = evaluate(&mut tiny.load(Cpu::new(2)), &tokens, 0, &blocks(3, PROMPT));
-            let wanted = evaluate(&mut tiny.load(Reference::new(Rounding::EightBit)), &tokens, 0, &blocks(0, PROMPT));
+            let wanted =
+                evaluate(&mut tiny.load(Reference::new(Rounding::EightBit)), &tokens, 0, &blocks(0, PROMPT));
             let difference = difference(&found, &wanted);
             println!("{architecture} {dtype:?}: {difference:.1e}");
             assert!(difference < tolerance, "{architecture} {dtype:?}: {difference}");
@@ -44,11 +45,11 @@ fn a_prompt_gives_the_same_logits_however_it_is_cut() {
             let mut place = 0..;
             let mut cut = |size: usize| {
                 let blocks = blocks(place.next().expect("room") * 2, PROMPT);
-                let mut logits = Vec::new();
-                for (index, chunk) in tokens.chunks(size).enumerate() {
-                    logits = evaluate(&mut model, chunk, index * size, &blocks);
+                let last = (PROMPT - 1) / size * size;
+                for (index, chunk) in tokens[..last].chunks(size).enumerate() {
+                    store(&mut model, chunk, index * size, &blocks);
                 }
-                logits
+                evaluate(&mut model, &tokens[last..], last, &blocks)
             };
             let whole = cut(PROMPT);
             for size in [1, 2, 7, 32, 33] {

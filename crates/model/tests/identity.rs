@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use common::{ARCHITECTURES, Tiny, options};
 use reprise_compute::Cpu;
-use reprise_gguf::{GgmlDType, Value};
+use reprise_gguf::{GgmlDType, TensorInfo, Value};
 use reprise_model::{Forward, LoadOptions, LoadProgress, RopeOverrides};
 
 fn fingerprint(tiny: &Tiny, options: LoadOptions) -> [u8; 32] {
@@ -28,7 +28,7 @@ fn facts_of_a_file() {
     assert_eq!((info.kv.layers, info.kv.kv_heads, info.kv.head_dim), (4, 2, 32));
     let gguf = tiny.gguf();
     assert_eq!(info.parameters, gguf.tensors().map(|tensor| tensor.elements() as u64).sum::<u64>());
-    assert_eq!(info.bytes, gguf.tensors().map(|tensor| tensor.bytes()).sum::<u64>());
+    assert_eq!(info.bytes, gguf.tensors().map(TensorInfo::bytes).sum::<u64>());
 
     let unnamed = Tiny::new("qwen3", GgmlDType::Q8_0, 1).load(Cpu::new(2)).info().clone();
     assert_eq!((unnamed.name.as_str(), unnamed.file_type.as_str()), ("", "(guessed) Q8_0"));
@@ -68,12 +68,19 @@ fn a_fingerprint_is_the_same_for_the_same_model_only() {
         all.dedup();
         assert_eq!(all.len(), 1 + others.len(), "{architecture}: two of them are the same");
     }
-    let window = |tokens| {
+    let gemma3 = |key, value| {
         let mut tiny = Tiny::new("gemma3", GgmlDType::F32, 1);
-        tiny.set("attention.sliding_window", Value::U32(tokens));
+        tiny.set(key, value);
         fingerprint(&tiny, options())
     };
-    assert_ne!(window(7), window(8));
+    let window = |tokens| gemma3("attention.sliding_window", Value::U32(tokens));
+    assert_eq!(
+        window(common::WINDOW as u32),
+        fingerprint(&Tiny::new("gemma3", GgmlDType::F32, 1), options())
+    );
+    assert_ne!(window(common::WINDOW as u32), window(common::WINDOW as u32 + 1));
+    let local_base = |base| gemma3("rope.freq_base_swa", Value::F32(base));
+    assert_ne!(local_base(1e4), local_base(2e4));
 }
 
 #[test]

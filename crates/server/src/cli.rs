@@ -83,6 +83,15 @@ pub(crate) struct ModelArgs {
     pub rope_freq_scale: Option<f32>,
 }
 
+/// How RoPE is scaled.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum RopeScalingArg {
+    /// Not at all.
+    None,
+    /// All frequencies by the same factor.
+    Linear,
+}
+
 /// Slots, context, batch.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Slots and context")]

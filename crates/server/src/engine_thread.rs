@@ -10,11 +10,11 @@ use reprise_compute::{BLOCK_TOKENS, Cpu};
 use reprise_engine::{Engine, EngineConfig, EngineHandle};
 use reprise_gguf::{Gguf, TokenId};
 use reprise_model::{
-    Forward, LoadOptions, LoadProgress, MemoryNeed, Output, RopeOverrides, Sequence, StepOutput,
+    Forward, LoadOptions, LoadProgress, MemoryNeed, Output, RopeOverrides, RopeScaling, Sequence, StepOutput,
 };
 use reprise_text::{ChatTemplate, Text, Tokenizer};
 
-use crate::cli::{Cli, ModelArgs};
+use crate::cli::{Cli, ModelArgs, RopeScalingArg};
 use crate::clock::SystemClock;
 use crate::source::MappedFile;
 use crate::store::DirStore;
@@ -43,15 +43,8 @@ pub(crate) fn start(cli: &Cli, store: Option<DirStore>) -> Result<Running> {
     let text = text(&gguf, &cli.model)?;
 
     let cpu = Cpu::new(threads(cli.compute.threads));
-    let mut options = LoadOptions {
-        rope: RopeOverrides {
-            freq_base: cli.model.rope_freq_base,
-            freq_scale: cli.model.rope_freq_scale,
-            ..RopeOverrides::default()
-        },
-        progress: Some(progress()),
-        ..LoadOptions::default()
-    };
+    let mut options =
+        LoadOptions { rope: rope(&cli.model), progress: Some(progress()), ..LoadOptions::default() };
     let config = plan(cli, &gguf, &mut options)?;
     let mut model = block_on(reprise_model::load(&source, &gguf, cpu, options))
         .with_context(|| format!("cannot load model '{}'", path.display()))?;
@@ -64,12 +57,30 @@ pub(crate) fn start(cli: &Cli, store: Option<DirStore>) -> Result<Running> {
     Ok(Running { handle, thread, path: path.display().to_string() })
 }
 
+fn rope(arguments: &ModelArgs) -> RopeOverrides {
+    RopeOverrides {
+        freq_base: arguments.rope_freq_base,
+        freq_scale: arguments.rope_freq_scale.or(arguments.rope_scale.map(f32::recip)),
+        scaling: arguments.rope_scaling.map(|scaling| match scaling {
+            RopeScalingArg::None => RopeScaling::None,
+            RopeScalingArg::Linear => RopeScaling::Linear,
+        }),
+    }
+}
+
 /// Sizes of the engine, checked against the machine's memory, with the KV blocks entered into `options`.
 fn plan(cli: &Cli, gguf: &Gguf, options: &mut LoadOptions) -> Result<EngineConfig> {
     let train = gguf.metadata.u32(&format!("{}.context_length", gguf.metadata.architecture()?))?;
     options.blocks = 1;
     let block_bytes = reprise_model::memory_needed(gguf, options)?.kv;
     let mut config = sizes::engine_config(&cli.context, &cli.cache, train, usize::try_from(block_bytes)?)?;
+    if cli.context.ctx_size > train {
+        tracing::warn!(
+            "--ctx-size {} is more than the {train} tokens the model was trained on: slots get {} tokens each",
+            cli.context.ctx_size,
+            config.slot_context
+        );
+    }
     options.batch = config.micro_batch as usize;
     options.logit_rows = config.slots as usize;
 

@@ -9,7 +9,9 @@ pub enum TextError {
     #[error(transparent)]
     Metadata(#[from] GgufError),
     /// `tokenizer.ggml.model` names a family that this crate does not implement.
-    #[error("unsupported tokenizer '{0}' (tokenizer.ggml.model): supported are 'llama' (SPM) and 'gpt2' (BPE)")]
+    #[error(
+        "unsupported tokenizer '{0}' (tokenizer.ggml.model): supported are 'llama' (SPM) and 'gpt2' (BPE)"
+    )]
     UnsupportedModel(String),
     /// `tokenizer.ggml.pre` names a pre-tokenizer that this crate does not implement.
     #[error("unsupported pre-tokenizer '{0}' (tokenizer.ggml.pre)")]

@@ -34,9 +34,13 @@ impl StopMatcher {
         if self.stopped {
             return StopOutcome::default();
         }
+        // What was held has been searched, so a match ends in the new text.
+        let longest = self.stops.iter().map(String::len).max().unwrap_or_default();
+        let from = self.held.floor_char_boundary((self.held.len() + 1).saturating_sub(longest));
         self.held += text;
-        // The held text is short (it ends in a partial match), so searching it anew costs little.
-        let first = self.stops.iter().filter_map(|stop| Some((self.held.find(stop.as_str())?, stop))).min_by_key(|found| found.0);
+        let place = |stop: &String| Some(from + self.held[from..].find(stop.as_str())?);
+        let found = self.stops.iter().filter_map(|stop| Some((place(stop)?, stop)));
+        let first = found.min_by_key(|&(place, _)| place);
         if let Some((place, stop)) = first {
             let stop = stop.clone();
             self.stopped = true;

@@ -206,7 +206,8 @@ impl ChatTemplate {
     /// Renders the template and takes off the BOS and EOS that the tokenizer adds.
     fn fill(&self, variables: &Map<String, Value>) -> Result<String, TextError> {
         let text = environment::render(&self.environment, variables)?;
-        let text = if self.strips.bos { text.strip_prefix(self.bos.as_str()).unwrap_or(&text) } else { &text };
+        let text =
+            if self.strips.bos { text.strip_prefix(self.bos.as_str()).unwrap_or(&text) } else { &text };
         let text = if self.strips.eos { text.strip_suffix(self.eos.as_str()).unwrap_or(text) } else { text };
         Ok(text.to_owned())
     }
@@ -216,7 +217,9 @@ impl ChatTemplate {
         let content = continuation == Continuation::Content
             || continuation == Continuation::Auto && !message.is_reasoning_only();
         let mut text = opening.to_owned();
-        if let Some(Reasoning { start, end }) = self.reasoning.as_ref().filter(|markers| !markers.start.is_empty()) {
+        if let Some(Reasoning { start, end }) =
+            self.reasoning.as_ref().filter(|markers| !markers.start.is_empty())
+        {
             text.truncate(text.find(start.as_str()).unwrap_or(text.len()));
             text += start;
             text += message.reasoning();

@@ -56,9 +56,11 @@ fn check_model(name: &str) {
     let special = |add, parse| Special { add, parse };
     for row in recording.rows("encode") {
         let input = row["text"].as_str().expect("a text");
-        for (key, special) in
-            [("plain", special(false, false)), ("parsed", special(false, true)), ("full", special(true, true))]
-        {
+        for (key, special) in [
+            ("plain", special(false, false)),
+            ("parsed", special(false, true)),
+            ("full", special(true, true)),
+        ] {
             assert_eq!(tokenizer.encode(input, special), ids(&row[key]), "{key} tokens of {input:?}");
         }
     }

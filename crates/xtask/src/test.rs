@@ -35,7 +35,8 @@ pub(crate) fn run(arguments: &TestArgs) -> Result<()> {
         // Tests that need a real model are ignored where there is none; here there is.
         cargo(["test", "--workspace", "--locked", "--", "--include-ignored"]).env("REPRISE_MODELS", &models),
     )?;
-    process::run(&mut cargo(["build", "--locked", "-p", "reprise-server", "-p", "conformance"]))?;
+    // The whole workspace, as above: a part of it would have other features, and be built anew.
+    process::run(&mut cargo(["build", "--workspace", "--locked"]))?;
     process::run(conformance(&["--target", "native"]).env("REPRISE_MODELS", &models))?;
     if arguments.no_wasm {
         println!("wasm32 check left out");
@@ -51,7 +52,7 @@ pub(crate) fn record(arguments: &RecordArgs) -> Result<()> {
     let server = std::env::var_os("LLAMA_SERVER").context("LLAMA_SERVER must name a llama-server binary")?;
     ensure!(PathBuf::from(&server).is_file(), "LLAMA_SERVER does not name a file");
     let models = setup::models()?;
-    process::run(&mut cargo(["build", "--locked", "-p", "conformance"]))?;
+    process::run(&mut cargo(["build", "--workspace", "--locked"]))?;
     process::run(
         conformance(&["--target", "llama-server", "--record"])
             .args(&arguments.scenarios)

@@ -1,5 +1,7 @@
 //! Holding an answer to what was recorded.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -41,10 +43,16 @@ pub(super) fn record(step: &Step, answer: &Value, near_tie: f64) -> Recorded {
     recorded
 }
 
-/// What differs between an answer and the recorded values; empty when nothing does.
-pub(super) fn faults(step: &Step, answer: &Value, recorded: &Recorded, ours: bool) -> Vec<String> {
+/// What differs between an answer and the recorded values, or in their place our own when the answer is ours; empty
+/// when nothing does.
+pub(super) fn faults(
+    step: &Step,
+    answer: &Value,
+    recorded: &Recorded,
+    ours: Option<&BTreeMap<String, Value>>,
+) -> Vec<String> {
     let mut faults = Vec::new();
-    let deliberate = |path: &String| ours && step.ours.contains_key(path);
+    let deliberate = |path: &String| ours.is_some_and(|ours| ours.contains_key(path));
     let found = |path: &str| lookup(answer, path).unwrap_or(&Value::Null);
     let mut compare = |path: &String, equal: &dyn Fn(&Value, &Value) -> bool, found: &Value| {
         if deliberate(path) {
@@ -75,11 +83,9 @@ pub(super) fn faults(step: &Step, answer: &Value, recorded: &Recorded, ours: boo
         };
         compare(path, &starts, found(path));
     }
-    if ours {
-        for (path, wanted) in &step.ours {
-            if !equal(wanted, found(path)) {
-                faults.push(format!("{}: {path} is {}, not our {wanted}", step.name, found(path)));
-            }
+    for (path, wanted) in ours.into_iter().flatten() {
+        if !equal(wanted, found(path)) {
+            faults.push(format!("{}: {path} is {}, not our {wanted}", step.name, found(path)));
         }
     }
     faults
@@ -128,7 +134,8 @@ fn has_shape(wanted: &Value, found: &Value) -> bool {
             wanted.iter().all(|(key, wanted)| found.get(key).is_some_and(|found| has_shape(wanted, found)))
         }
         (Value::Array(wanted), Value::Array(found)) => {
-            wanted.len() == found.len() && wanted.iter().zip(found).all(|(wanted, found)| has_shape(wanted, found))
+            wanted.len() == found.len()
+                && wanted.iter().zip(found).all(|(wanted, found)| has_shape(wanted, found))
         }
         _ => wanted == found,
     }
@@ -137,7 +144,9 @@ fn has_shape(wanted: &Value, found: &Value) -> bool {
 /// The generated text up to the first token where two candidates were nearly equal.
 fn certain_text(answer: &Value, path: &str, near_tie: f64) -> String {
     let text = lookup(answer, path).and_then(Value::as_str).unwrap_or_default();
-    let steps = answer["completion_probabilities"].as_array().or(answer["choices"][0]["logprobs"]["content"].as_array());
+    let steps = answer["completion_probabilities"]
+        .as_array()
+        .or(answer["choices"][0]["logprobs"]["content"].as_array());
     let certain = steps.into_iter().flatten().take_while(|step| {
         let candidate = |i: usize| step["top_logprobs"][i]["logprob"].as_f64();
         matches!((candidate(0), candidate(1)), (Some(best), Some(second)) if best - second > near_tie)
@@ -160,28 +169,35 @@ mod tests {
     fn a_wrong_count_is_a_fault() {
         let step = step("exact = [\"timings/cache_n\"]");
         let recorded = record(&step, &json!({"timings": {"cache_n": 35}}), 0.05);
-        assert!(faults(&step, &json!({"timings": {"cache_n": 35.0}}), &recorded, true).is_empty());
-        assert_eq!(faults(&step, &json!({"timings": {"cache_n": 34}}), &recorded, true).len(), 1);
-        assert_eq!(faults(&step, &json!({}), &recorded, true).len(), 1);
+        assert!(
+            faults(&step, &json!({"timings": {"cache_n": 35.0}}), &recorded, Some(&step.ours)).is_empty()
+        );
+        assert_eq!(faults(&step, &json!({"timings": {"cache_n": 34}}), &recorded, Some(&step.ours)).len(), 1);
+        assert_eq!(faults(&step, &json!({}), &recorded, Some(&step.ours)).len(), 1);
     }
 
     #[test]
     fn a_deliberate_difference_counts_only_for_us() {
         let step = step("exact = [\"a\"]\nours = { a = 2 }");
         let recorded = record(&step, &json!({"a": 1}), 0.05);
-        assert!(faults(&step, &json!({"a": 2}), &recorded, true).is_empty());
-        assert_eq!(faults(&step, &json!({"a": 1}), &recorded, true).len(), 1);
-        assert!(faults(&step, &json!({"a": 1}), &recorded, false).is_empty());
+        assert!(faults(&step, &json!({"a": 2}), &recorded, Some(&step.ours)).is_empty());
+        assert_eq!(faults(&step, &json!({"a": 1}), &recorded, Some(&step.ours)).len(), 1);
+        assert!(faults(&step, &json!({"a": 1}), &recorded, None).is_empty());
     }
 
     #[test]
     fn shapes_are_keys_and_types() {
         let step = step("shape = [\"a\"]");
         let recorded = record(&step, &json!({"a": {"n": 1, "s": ["x"]}}), 0.05);
-        assert!(faults(&step, &json!({"a": {"s": ["y", "z"], "n": 7}}), &recorded, true).is_empty());
-        assert!(faults(&step, &json!({"a": {"s": ["y"], "n": 7, "more": 1}}), &recorded, true).is_empty());
-        assert_eq!(faults(&step, &json!({"a": {"s": [1], "n": 7}}), &recorded, true).len(), 1);
-        assert_eq!(faults(&step, &json!({"a": {"s": ["y"]}}), &recorded, true).len(), 1);
+        assert!(
+            faults(&step, &json!({"a": {"s": ["y", "z"], "n": 7}}), &recorded, Some(&step.ours)).is_empty()
+        );
+        assert!(
+            faults(&step, &json!({"a": {"s": ["y"], "n": 7, "more": 1}}), &recorded, Some(&step.ours))
+                .is_empty()
+        );
+        assert_eq!(faults(&step, &json!({"a": {"s": [1], "n": 7}}), &recorded, Some(&step.ours)).len(), 1);
+        assert_eq!(faults(&step, &json!({"a": {"s": ["y"]}}), &recorded, Some(&step.ours)).len(), 1);
     }
 
     #[test]
@@ -191,7 +207,7 @@ mod tests {
         let oracle = json!({"content": "one two", "completion_probabilities": [token("one", -3.0), token(" two", -0.51)]});
         let recorded = record(&step, &oracle, 0.05);
         assert_eq!(recorded["content"], "one");
-        assert!(faults(&step, &json!({"content": "one too"}), &recorded, true).is_empty());
-        assert_eq!(faults(&step, &json!({"content": "two"}), &recorded, true).len(), 1);
+        assert!(faults(&step, &json!({"content": "one too"}), &recorded, Some(&step.ours)).is_empty());
+        assert_eq!(faults(&step, &json!({"content": "two"}), &recorded, Some(&step.ours)).len(), 1);
     }
 }

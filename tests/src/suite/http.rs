@@ -17,13 +17,18 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// text; Prometheus' text format `"metrics"`. A stream is left when `cancelled` is set.
 pub(super) fn send(url: &str, request: &Request, cancelled: &AtomicBool) -> Result<Value> {
     let patience = request.leave_after_ms.map_or(PATIENCE, Duration::from_millis);
-    let agent: ureq::Agent =
-        ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(patience)).build().into();
-    let mut builder = ureq::http::Request::builder().method(request.method.as_str()).uri(format!("{url}{}", request.path));
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_global(Some(patience))
+        .build()
+        .into();
+    let mut builder =
+        ureq::http::Request::builder().method(request.method.as_str()).uri(format!("{url}{}", request.path));
     for (name, value) in &request.headers {
         builder = builder.header(name, value);
     }
-    if request.json.is_some() && !request.headers.keys().any(|name| name.eq_ignore_ascii_case("content-type")) {
+    if request.json.is_some() && !request.headers.keys().any(|name| name.eq_ignore_ascii_case("content-type"))
+    {
         builder = builder.header("content-type", "application/json");
     }
     let body = match (&request.json, &request.raw) {

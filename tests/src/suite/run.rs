@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::check::{self, Expected};
 use super::http;
-use super::scenario::{Action, Damage, DamageKind, Request, Scenario};
+use super::scenario::{Action, Damage, DamageKind, Request, Scenario, Step};
 use super::server::{self, Server, Target};
 use super::texts::{self, Answers};
 
@@ -67,7 +67,8 @@ pub fn run(scenario: &Scenario, target: Target, fixtures: &Path, recording: bool
         if recording {
             recorded.insert(&step.name, check::record(step, &answer, scenario.near_tie));
         } else {
-            faults.extend(check::faults(step, &answer, &expected.step(&step.name), target == Target::Native));
+            let ours = if target == Target::Native { Some(play.ours(step)?) } else { None };
+            faults.extend(check::faults(step, &answer, &expected.step(&step.name), ours.as_ref()));
         }
     }
     if !play.server.alive() {
@@ -82,7 +83,9 @@ pub fn run(scenario: &Scenario, target: Target, fixtures: &Path, recording: bool
     Ok(match (&scenario.known_failure, faults.is_empty()) {
         (None, true) => Outcome::Passed,
         (Some(why), false) if target == Target::Native => Outcome::KnownFailure(why.clone()),
-        (Some(_), true) if target == Target::Native => Outcome::Failed(vec!["a known failure passes: remove `known_failure`".into()]),
+        (Some(_), true) if target == Target::Native => {
+            Outcome::Failed(vec!["a known failure passes: remove `known_failure`".into()])
+        }
         (Some(_), true) => Outcome::Passed,
         (_, false) => {
             faults.push(format!("log of the server:\n{}", tail(&play.server.log(), 30)));
@@ -126,9 +129,21 @@ impl Play<'_> {
         Ok(answer)
     }
 
+    /// Our own values, in which names stand too.
+    fn ours(&self, step: &Step) -> Result<BTreeMap<String, Value>> {
+        let filled = |(path, value): (&String, &Value)| {
+            Ok((path.clone(), texts::fill(value, &self.scenario.texts, &self.answers)?))
+        };
+        step.ours.iter().map(filled).collect()
+    }
+
     /// The request with texts and earlier answers in the place of their names.
     fn filled(&self, request: &Request) -> Result<Request> {
-        let json = request.json.as_ref().map(|json| texts::fill(json, &self.scenario.texts, &self.answers)).transpose()?;
+        let json = request
+            .json
+            .as_ref()
+            .map(|json| texts::fill(json, &self.scenario.texts, &self.answers))
+            .transpose()?;
         Ok(Request { json, ..request.clone() })
     }
 
@@ -136,13 +151,16 @@ impl Play<'_> {
         let (url, request) = (self.server.url.clone(), self.filled(request)?);
         let cancelled = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&cancelled);
-        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || http::send(&url, &request, &flag))?;
+        let thread = std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || http::send(&url, &request, &flag))?;
         self.running.insert(name.to_owned(), Running { thread, cancelled });
         Ok(())
     }
 
     fn join(&mut self, started: &str) -> Result<Value> {
-        let running = self.running.remove(started).with_context(|| format!("nothing is called '{started}'"))?;
+        let running =
+            self.running.remove(started).with_context(|| format!("nothing is called '{started}'"))?;
         running.thread.join().map_err(|_| anyhow!("the request of '{started}' panicked"))?
     }
 

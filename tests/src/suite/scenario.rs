@@ -239,7 +239,8 @@ impl Scenario {
         let file = folder.join("scenario.toml");
         let text = fs::read_to_string(&file).with_context(|| format!("cannot read '{}'", file.display()))?;
         let mut scenario: Self = toml::from_str(&text).with_context(|| format!("'{}'", file.display()))?;
-        scenario.name = folder.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        scenario.name =
+            folder.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         folder.clone_into(&mut scenario.folder);
         scenario.share_defaults();
         scenario.validate().with_context(|| format!("'{}'", file.display()))?;
@@ -252,7 +253,8 @@ impl Scenario {
     /// When one of them is not a scenario.
     pub fn load_all(folder: &Path) -> Result<Vec<Self>> {
         let entries = fs::read_dir(folder).with_context(|| format!("cannot read '{}'", folder.display()))?;
-        let mut folders: Vec<PathBuf> = entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
+        let mut folders: Vec<PathBuf> =
+            entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
         folders.sort();
         folders.iter().map(|folder| Self::load(folder)).collect()
     }
@@ -269,7 +271,7 @@ impl Scenario {
                 Action::Join(_) => true,
                 _ => false,
             };
-            if shares && !step.compares() {
+            if shares && !step.compares() && !self.ours_only {
                 step.exact.clone_from(&defaults.exact);
             }
         }
@@ -340,7 +342,8 @@ mod tests {
 
     fn load(steps: &str) -> Result<Scenario> {
         let folder = tempfile::tempdir()?;
-        let head = "summary = \"s\"\nmodel = \"m\"\n[defaults]\njson = { n_predict = 4 }\nexact = [\"status\"]\n";
+        let head =
+            "summary = \"s\"\nmodel = \"m\"\n[defaults]\njson = { n_predict = 4 }\nexact = [\"status\"]\n";
         fs::write(folder.path().join("scenario.toml"), format!("{head}{steps}"))?;
         Scenario::load(folder.path())
     }

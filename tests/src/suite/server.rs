@@ -32,7 +32,9 @@ impl Target {
                 Some(path) => Ok(path.into()),
                 None => Ok(std::env::current_exe()?.with_file_name("reprise-server")),
             },
-            Self::LlamaServer => Ok(std::env::var_os("LLAMA_SERVER").context("LLAMA_SERVER must name a llama-server binary")?.into()),
+            Self::LlamaServer => Ok(std::env::var_os("LLAMA_SERVER")
+                .context("LLAMA_SERVER must name a llama-server binary")?
+                .into()),
         }
     }
 }
@@ -51,7 +53,8 @@ impl Server {
     pub(super) fn start(target: Target, scenario: &Scenario, fixtures: &Path) -> Result<Self> {
         let slots = tempfile::tempdir()?;
         let log = tempfile::NamedTempFile::new()?;
-        let (child, url) = launch(target, scenario, &scenario.model, &scenario.flags, fixtures, slots.path(), &log)?;
+        let (child, url) =
+            launch(target, scenario, &scenario.model, &scenario.flags, fixtures, slots.path(), &log)?;
         let mut server = Self { target, child, url, slots, log };
         server.wait_until_healthy()?;
         Ok(server)
@@ -76,7 +79,8 @@ impl Server {
         self.stop();
         let model = model.unwrap_or(&scenario.model);
         let flags = flags.unwrap_or(&scenario.flags);
-        (self.child, self.url) = launch(self.target, scenario, model, flags, fixtures, self.slots.path(), &self.log)?;
+        (self.child, self.url) =
+            launch(self.target, scenario, model, flags, fixtures, self.slots.path(), &self.log)?;
         self.wait_until_healthy()
     }
 
@@ -129,7 +133,12 @@ fn launch(
     let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
     let binary = target.binary()?;
     let mut command = Command::new(&binary);
-    command.arg("--model").arg(model_path(model, fixtures)?).args(["--port", &port.to_string(), "--threads", "1"]);
+    command.arg("--model").arg(model_path(model, fixtures)?).args([
+        "--port",
+        &port.to_string(),
+        "--threads",
+        "1",
+    ]);
     command.args(flags);
     if target == Target::LlamaServer {
         // Its flash attention sums in half precision, which is enough to change a sampled text. Without it attention is
@@ -157,8 +166,9 @@ fn model_path(model: &str, fixtures: &Path) -> Result<PathBuf> {
     if fixture.exists() {
         return Ok(fixture);
     }
-    let folder = std::env::var_os("REPRISE_MODELS")
-        .with_context(|| format!("'{model}' is no fixture, and REPRISE_MODELS names no folder of real models"))?;
+    let folder = std::env::var_os("REPRISE_MODELS").with_context(|| {
+        format!("'{model}' is no fixture, and REPRISE_MODELS names no folder of real models")
+    })?;
     Ok(PathBuf::from(folder).join(model))
 }
 

@@ -34,7 +34,9 @@ pub(super) type Answers = BTreeMap<String, Value>;
 pub(super) fn fill(value: &Value, texts: &BTreeMap<String, Text>, answers: &Answers) -> Result<Value> {
     Ok(match value {
         Value::String(text) => fill_string(text, texts, answers)?,
-        Value::Array(elements) => elements.iter().map(|element| fill(element, texts, answers)).collect::<Result<_>>()?,
+        Value::Array(elements) => {
+            elements.iter().map(|element| fill(element, texts, answers)).collect::<Result<_>>()?
+        }
         Value::Object(fields) => {
             let filled = fields.iter().map(|(key, value)| Ok((key.clone(), fill(value, texts, answers)?)));
             Value::Object(filled.collect::<Result<_>>()?)
@@ -92,7 +94,8 @@ mod tests {
             ("A".to_owned(), Text::Plain("river".to_owned())),
             ("long".to_owned(), Text::Repeated { repeat: "ab".to_owned(), times: 3 }),
         ]);
-        let answers = Answers::from([("first turn".to_owned(), json!({"content": " bank", "tokens": [1, 2]}))]);
+        let answers =
+            Answers::from([("first turn".to_owned(), json!({"content": " bank", "tokens": [1, 2]}))]);
         let fill = |value| fill(&value, &texts, &answers);
 
         let filled = fill(json!({"prompt": "The ${A}${first turn/content}, ${long}", "n": 1})).unwrap();

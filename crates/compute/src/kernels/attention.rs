@@ -56,6 +56,10 @@ pub(crate) fn widen_head(
 }
 
 /// Asks for the memory that [`widen_head`] will read.
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    allow(unused_variables, reason = "only x86 has an instruction for it")
+)]
 pub(crate) fn prefetch_head(isa: Isa, from: &[f16], row: usize, head: Range<usize>) {
     match isa {
         Isa::Portable => {}

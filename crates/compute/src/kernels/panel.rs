@@ -12,6 +12,8 @@ use super::columns::Columns;
 
 /// Weight rows that a kernel takes at a time.
 pub(crate) const PANEL: usize = 16;
+/// Activation rows that the portable kernel multiplies with a block it has unpacked.
+const TILE: usize = 8;
 
 /// Writes the products of up to 16 weight rows, `weights` in row order, with every activation row to `out`.
 ///
@@ -33,25 +35,29 @@ pub(crate) fn multiply<B: Block32>(isa: Isa, weights: &[B], activations: &Q8Rows
 }
 
 fn portable<B: Block32>(weights: &[B], activations: &Q8Rows, out: &mut Columns<'_>) {
-    let blocks = activations.blocks();
-    if blocks == 0 {
-        return;
-    }
-    for (column, weights) in weights.chunks_exact(blocks).enumerate() {
-        let rows = activations.quants().chunks_exact(blocks * BLOCK);
-        for (row, (quants, scales)) in rows.zip(activations.scales().chunks_exact(blocks)).enumerate() {
-            let (quants, _) = quants.as_chunks::<BLOCK>();
-            let mut sum = 0f32;
-            for ((weight, quants), by) in weights.iter().zip(quants).zip(scales) {
-                let products = weight.quants().into_iter().zip(quants);
-                let dot: i32 = products.map(|(w, &a)| i32::from(w) * i32::from(a)).sum();
-                let mut term = (dot + by.negated * B::ZERO) as f32 * weight.scale() * by.scale;
-                if B::HAS_MIN {
-                    term += weight.min() * by.sum;
+    let (rows, blocks) = (activations.rows(), activations.blocks());
+    let (quants, _) = activations.quants().as_chunks::<BLOCK>();
+    for (column, weights) in weights.chunks_exact(blocks.max(1)).enumerate() {
+        for first in (0..rows).step_by(TILE) {
+            let mut sums = [0f32; TILE];
+            let taken = TILE.min(rows - first);
+            for (index, weight) in weights.iter().enumerate() {
+                let (unpacked, scale, min) = (weight.quants(), weight.scale(), weight.min());
+                for (row, sum) in sums[..taken].iter_mut().enumerate() {
+                    let at = (first + row) * blocks + index;
+                    let by = &activations.scales()[at];
+                    let products = unpacked.iter().zip(&quants[at]);
+                    let dot: i32 = products.map(|(&w, &a)| i32::from(w) * i32::from(a)).sum();
+                    let mut term = (dot + by.negated * B::ZERO) as f32 * scale * by.scale;
+                    if B::HAS_MIN {
+                        term += min * by.sum;
+                    }
+                    *sum += term;
                 }
-                sum += term;
             }
-            out.set(row, column, &[sum]);
+            for (row, sum) in sums[..taken].iter().enumerate() {
+                out.set(first + row, column, &[*sum]);
+            }
         }
     }
 }

@@ -190,11 +190,29 @@ pub(crate) fn evaluate<M: Forward>(
     start: usize,
     blocks: &[u32],
 ) -> Vec<f32> {
-    let mut out = StepOutput::default();
-    let sequence = Sequence { tokens, start: start as u32, blocks, output: Output::LastLogits };
+    let logits = step(model, tokens, start, blocks, Output::LastLogits).logits;
+    assert_eq!(logits.len(), model.info().vocab);
+    logits
+}
+
+/// Evaluates `tokens` for their KV alone.
+pub(crate) fn store<M: Forward>(model: &mut M, tokens: &[TokenId], start: usize, blocks: &[u32]) {
+    let out = step(model, tokens, start, blocks, Output::Nothing);
+    assert!(out.logits.is_empty() && out.hidden.is_empty());
+}
+
+fn step<M: Forward>(
+    model: &mut M,
+    tokens: &[TokenId],
+    start: usize,
+    blocks: &[u32],
+    output: Output,
+) -> StepOutput {
+    // What a step before it left behind must not show.
+    let mut out = StepOutput { logits: vec![1.0], hidden: vec![1.0] };
+    let sequence = Sequence { tokens, start: start as u32, blocks, output };
     block_on(model.forward(&[sequence], &mut out)).expect("a step");
-    assert_eq!(out.logits.len(), model.info().vocab);
-    out.logits
+    out
 }
 
 /// One cell's K (`part` 0) or V (`part` 1) of a layer in an exported block.

@@ -26,7 +26,10 @@ fn a_partial_match_holds_back_until_it_is_decided() {
     assert_eq!(stops.push("Hi\n"), emit(""));
     assert_eq!(stops.push("there"), emit("Hi\nthere"));
     assert_eq!(stops.push("\n\nUs"), emit(""));
-    assert_eq!(stops.push("er: x"), StopOutcome { emit: String::new(), stopped: Some("\n\nUser:".to_owned()) });
+    assert_eq!(
+        stops.push("er: x"),
+        StopOutcome { emit: String::new(), stopped: Some("\n\nUser:".to_owned()) }
+    );
     assert_eq!(stops.push("more"), emit(""), "nothing comes after a stop");
     assert_eq!(stops.flush(), "");
 }
@@ -60,7 +63,8 @@ fn naive(chunks: &[&str], stops: &[String]) -> (String, Option<String>) {
     let mut text = String::new();
     for chunk in chunks {
         text += chunk;
-        let places = stops.iter().filter(|stop| !stop.is_empty()).filter_map(|stop| Some((text.find(stop)?, stop)));
+        let places =
+            stops.iter().filter(|stop| !stop.is_empty()).filter_map(|stop| Some((text.find(stop)?, stop)));
         if let Some((place, stop)) = places.min_by_key(|&(place, _)| place) {
             return (text[..place].to_owned(), Some(stop.clone()));
         }

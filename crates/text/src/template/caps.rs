@@ -139,7 +139,9 @@ impl Trial<'_> {
         let looks = Looks::default();
         let mut environment = environment::with_template(self.source)?;
         // Printing a whole array is not looking at its elements; the texts are all that is asked for.
-        environment.set_formatter(|out, _, value| out.write_str(value.as_str().unwrap_or_default()).map_err(Into::into));
+        environment.set_formatter(|out, _, value| {
+            out.write_str(value.as_str().unwrap_or_default()).map_err(Into::into)
+        });
         let whole = |value: &Jinja| {
             Looks::note_whole(value);
             value.to_string()

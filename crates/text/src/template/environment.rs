@@ -12,9 +12,9 @@ use crate::TextError;
 /// The variable that carries the host's time to `strftime_now`. No template can name it.
 pub(super) const NOW: &str = " now";
 
-/// Steps a template may take. Templates come from files; one that loops for ever must end as an error. A conversation
-/// of a thousand messages takes some hundred thousand steps.
-const FUEL: u64 = 50_000_000;
+/// Work a template may do, in the engine's units: an instruction, or 64 bytes of text made. Templates come from files;
+/// one that never ends must end as an error. A conversation of a thousand messages of 4 KB takes 400 thousand.
+const FUEL: u64 = 10_000_000;
 
 /// The only template of the environment.
 const NAME: &str = "chat";
@@ -23,7 +23,8 @@ const NAME: &str = "chat";
 pub(super) fn with_template(source: &str) -> Result<Environment<'static>, TextError> {
     let mut environment = Environment::new();
     // The last line feed of a template is part of the prompt, as the reference has it.
-    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true).build();
+    let syntax =
+        SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true).build();
     environment.set_syntax(syntax.map_err(|error| refusal(&error))?);
     environment.set_undefined_behavior(UndefinedBehavior::Chainable);
     environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
@@ -39,7 +40,10 @@ pub(super) fn with_template(source: &str) -> Result<Environment<'static>, TextEr
 }
 
 /// Renders the template with JSON variables.
-pub(super) fn render(environment: &Environment<'_>, variables: &Map<String, Value>) -> Result<String, TextError> {
+pub(super) fn render(
+    environment: &Environment<'_>,
+    variables: &Map<String, Value>,
+) -> Result<String, TextError> {
     render_with(environment, &Jinja::from(Serde(variables)))
 }
 
@@ -91,12 +95,13 @@ fn raise_exception(message: &str) -> Result<String, Error> {
 
 fn strftime_now(state: &State<'_, '_>, format: &str) -> Result<String, Error> {
     let now = state.lookup(NOW).and_then(|now| now.as_i64()).unwrap_or_default();
-    LocalTime(now)
-        .format(format)
-        .ok_or_else(|| Error::new(ErrorKind::InvalidOperation, format!("strftime_now: bad format {format:?}")))
+    LocalTime(now).format(format).ok_or_else(|| {
+        Error::new(ErrorKind::InvalidOperation, format!("strftime_now: bad format {format:?}"))
+    })
 }
 
 /// `tojson` with the arguments of the filter of Hugging Face's `transformers`.
+#[allow(clippy::needless_pass_by_value, reason = "the shape of a filter's arguments")]
 fn tojson(value: &Jinja, options: Kwargs) -> Result<String, Error> {
     let indent: Option<usize> = options.get("indent")?;
     let separators: Option<Vec<String>> = options.get("separators")?;

@@ -40,8 +40,9 @@ struct ToolCall {
 
 /// Checks the messages of a request.
 pub(super) fn parse(messages: &Value) -> Result<Vec<Message>, TextError> {
-    let messages =
-        messages.as_array().ok_or_else(|| bad(format!("Expected 'messages' to be an array, got {messages}")))?;
+    let messages = messages
+        .as_array()
+        .ok_or_else(|| bad(format!("Expected 'messages' to be an array, got {messages}")))?;
     messages.iter().map(message).collect()
 }
 
@@ -50,8 +51,9 @@ fn bad(reason: impl Into<String>) -> TextError {
 }
 
 fn message(message: &Value) -> Result<Message, TextError> {
-    let object =
-        message.as_object().ok_or_else(|| bad(format!("Expected 'message' to be an object, got {message}")))?;
+    let object = message
+        .as_object()
+        .ok_or_else(|| bad(format!("Expected 'message' to be an object, got {message}")))?;
     if !object.contains_key("role") {
         return Err(bad(format!("Missing 'role' in message: {message}")));
     }
@@ -146,8 +148,11 @@ impl Message {
         let mut object = Map::new();
         object.insert("role".to_owned(), self.role.as_str().into());
         object.insert("content".to_owned(), self.content.to_json(caps));
-        let texts =
-            [("reasoning_content", &self.reasoning), ("name", &self.name), ("tool_call_id", &self.tool_call_id)];
+        let texts = [
+            ("reasoning_content", &self.reasoning),
+            ("name", &self.name),
+            ("tool_call_id", &self.tool_call_id),
+        ];
         for (key, text) in texts.into_iter().filter(|(_, text)| !text.is_empty()) {
             object.insert(key.to_owned(), text.as_str().into());
         }
@@ -172,7 +177,9 @@ impl Content {
         let only_text = caps.string_content && !caps.typed_content;
         let only_typed = caps.typed_content && !caps.string_content;
         match self {
-            Self::Parts(parts) if !parts.is_empty() && !only_text => parts.iter().map(|part| typed(part)).collect(),
+            Self::Parts(parts) if !parts.is_empty() && !only_text => {
+                parts.iter().map(|part| typed(part)).collect()
+            }
             Self::Parts(parts) if !parts.is_empty() => join(parts, "\n").into(),
             // No parts at all are an empty text.
             Self::Parts(_) if only_typed => json!([typed("")]),
@@ -191,7 +198,8 @@ impl ToolCall {
         } else {
             Value::from(self.arguments.as_str())
         };
-        let mut call = json!({ "type": "function", "function": { "name": self.name, "arguments": arguments } });
+        let mut call =
+            json!({ "type": "function", "function": { "name": self.name, "arguments": arguments } });
         if !self.id.is_empty() {
             call["id"] = self.id.as_str().into();
         }
@@ -222,7 +230,9 @@ pub(super) fn prepare(messages: &[Message], caps: &Caps, template: &str) -> Resu
         let system = values.remove(0);
         if let Some(next) = values.first_mut() {
             let (Some(system), Some(text)) = (system["content"].as_str(), next["content"].as_str()) else {
-                return Err(bad("the template has no system role, and the content to merge it with is not text"));
+                return Err(bad(
+                    "the template has no system role, and the content to merge it with is not text",
+                ));
             };
             next["content"] = format!("{system}\n{text}").into();
         }
@@ -246,7 +256,8 @@ fn parse_tool(tool: &Value) -> Result<Value, String> {
         return Err(format!("Unsupported tool type: {tool}"));
     }
     let function = tool.get("function").ok_or_else(|| format!("Missing tool function: {tool}"))?;
-    let name = function.get("name").and_then(Value::as_str).ok_or_else(|| format!("Missing tool name: {tool}"))?;
+    let name =
+        function.get("name").and_then(Value::as_str).ok_or_else(|| format!("Missing tool name: {tool}"))?;
     let description = function.get("description").and_then(Value::as_str).unwrap_or_default();
     let parameters = function.get("parameters").cloned().unwrap_or_else(|| json!({}));
     Ok(json!({

@@ -42,7 +42,9 @@ impl Looks {
         };
         match json {
             Value::Object(object) => object.iter().for_each(|(name, json)| note(name, json)),
-            Value::Array(array) => array.iter().enumerate().for_each(|(index, json)| note(&index.to_string(), json)),
+            Value::Array(array) => {
+                array.iter().enumerate().for_each(|(index, json)| note(&index.to_string(), json));
+            }
             _ => {}
         }
     }
@@ -100,7 +102,9 @@ impl Object for Probe {
 
     fn enumerate(self: &Arc<Self>) -> Enumerator {
         match &self.json {
-            Value::Object(object) => Enumerator::Values(object.keys().map(|key| Jinja::from(key.as_str())).collect()),
+            Value::Object(object) => {
+                Enumerator::Values(object.keys().map(|key| Jinja::from(key.as_str())).collect())
+            }
             Value::Array(array) => {
                 self.note_elements();
                 Enumerator::Seq(array.len())

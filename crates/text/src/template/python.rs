@@ -141,7 +141,11 @@ impl Formatter for JsonStyle {
         writer.write_all(self.key.as_bytes())
     }
 
-    fn write_string_fragment<W: ?Sized + io::Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+    fn write_string_fragment<W: ?Sized + io::Write>(
+        &mut self,
+        writer: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
         if !self.ensure_ascii || fragment.is_ascii() {
             return writer.write_all(fragment.as_bytes());
         }
@@ -158,7 +162,11 @@ impl Formatter for JsonStyle {
         writer.write_all(escaped.as_bytes())
     }
 
-    fn write_char_escape<W: ?Sized + io::Write>(&mut self, writer: &mut W, escape: CharEscape) -> io::Result<()> {
+    fn write_char_escape<W: ?Sized + io::Write>(
+        &mut self,
+        writer: &mut W,
+        escape: CharEscape,
+    ) -> io::Result<()> {
         CompactFormatter.write_char_escape(writer, escape)
     }
 }

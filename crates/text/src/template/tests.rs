@@ -13,7 +13,8 @@ fn metadata(add_bos: bool, template: Option<&str>) -> Metadata {
         ("tokenizer.ggml.tokens".to_owned(), Gg::Array(tokens)),
         ("tokenizer.ggml.add_bos_token".to_owned(), Gg::Bool(add_bos)),
     ];
-    pairs.extend(template.map(|source| ("tokenizer.chat_template".to_owned(), Gg::String(source.to_owned()))));
+    pairs
+        .extend(template.map(|source| ("tokenizer.chat_template".to_owned(), Gg::String(source.to_owned()))));
     Metadata::new(pairs)
 }
 
@@ -23,7 +24,11 @@ fn template(add_bos: bool, source: Option<&str>) -> ChatTemplate {
     ChatTemplate::from_metadata(&metadata, &vocab).expect("a template")
 }
 
-fn render(template: &ChatTemplate, messages: &Value, continuation: Continuation) -> Result<String, TextError> {
+fn render(
+    template: &ChatTemplate,
+    messages: &Value,
+    continuation: Continuation,
+) -> Result<String, TextError> {
     template.render(&TemplateInput {
         messages,
         tools: None,
@@ -84,6 +89,22 @@ fn kwargs_win() {
         now: LocalTime::default(),
     };
     assert_eq!(template.render(&input).expect("a prompt"), "B1False");
+}
+
+#[test]
+fn past_reasoning_is_kept_unless_told_otherwise() {
+    let source = "{{ preserve_thinking }}{{ clear_thinking }}";
+    assert_eq!(prompt(source, &hi()), "TrueFalse");
+    let extra = Map::from_iter([("preserve_reasoning".to_owned(), json!(false))]);
+    let input = TemplateInput {
+        messages: &hi(),
+        tools: None,
+        add_generation_prompt: true,
+        continuation: Continuation::None,
+        extra: &extra,
+        now: LocalTime::default(),
+    };
+    assert_eq!(template(true, Some(source)).render(&input).expect("a prompt"), "FalseTrue");
 }
 
 const THINKING: &str = "{% for m in messages %}<{{ m.role }}>{% if m.reasoning_content %}\

@@ -34,17 +34,28 @@ impl Bpe {
 
     /// Appends the tokens of `text`. Bytes that the vocabulary lacks are left out.
     pub(super) fn encode(&self, text: &str, output: &mut Vec<TokenId>) {
-        let mut pieces = PreTokenizedString::from(text);
-        let tokenized = self
-            .pre_tokenizer
-            .pre_tokenize(&mut pieces)
-            .and_then(|()| pieces.tokenize(|piece| self.model.tokenize(piece.get())));
-        if let Err(error) = tokenized {
-            tracing::warn!(%error, "text not tokenized");
+        let mut pieces = self.cut(text);
+        if let Err(error) = pieces.tokenize(|piece| self.model.tokenize(piece.get())) {
+            // The model has no unknown token to miss, the only way to fail.
+            tracing::error!(%error, "text not tokenized");
         }
         for (_, _, tokens) in pieces.get_splits(OffsetReferential::Normalized, OffsetType::None) {
             output.extend(tokens.iter().flatten().map(|token| TokenId(token.id)));
         }
+    }
+
+    /// The pieces of a text in the byte-level alphabet. A text that the patterns give up on (they may only backtrack so
+    /// far) is one piece: other tokens than the model expects, but all of the text.
+    fn cut(&self, text: &str) -> PreTokenizedString {
+        let mut pieces = PreTokenizedString::from(text);
+        if let Err(error) = self.pre_tokenizer.pre_tokenize(&mut pieces) {
+            tracing::warn!(%error, bytes = text.len(), "text too hard to cut, merged as a whole");
+            pieces = PreTokenizedString::from(text);
+            if let Err(error) = pre::byte_level().pre_tokenize(&mut pieces) {
+                tracing::error!(%error, "text not tokenized");
+            }
+        }
+        pieces
     }
 }
 
@@ -52,7 +63,9 @@ impl Bpe {
 /// seen in an output).
 fn merges(metadata: &Metadata, vocab: &Vocab) -> Result<Vec<(String, String)>, TextError> {
     let lines = metadata.opt_strings("tokenizer.ggml.merges")?.ok_or_else(|| {
-        TextError::Vocabulary("a 'gpt2' vocabulary needs tokenizer.ggml.merges; convert the model again".to_owned())
+        TextError::Vocabulary(
+            "a 'gpt2' vocabulary needs tokenizer.ggml.merges; convert the model again".to_owned(),
+        )
     })?;
     let mut seen = HashSet::with_capacity(lines.len());
     let mut merges = Vec::with_capacity(lines.len());

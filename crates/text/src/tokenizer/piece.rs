@@ -19,7 +19,8 @@ pub(super) struct Pieces {
 
 impl Pieces {
     pub(super) fn of(vocab: &Vocab) -> Self {
-        let mut pieces = Self { bytes: Vec::with_capacity(vocab.len() * 8), ends: Vec::with_capacity(vocab.len()) };
+        let mut pieces =
+            Self { bytes: Vec::with_capacity(vocab.len() * 8), ends: Vec::with_capacity(vocab.len()) };
         for id in vocab.ids() {
             push_piece(vocab, id, &mut pieces.bytes);
             pieces.ends.push(pieces.bytes.len());
@@ -76,7 +77,8 @@ fn push_byte_level(text: &str, out: &mut Vec<u8>) {
 
 /// GPT-2's alphabet: printable Latin-1 stands for itself, the other 68 bytes for U+0100 onwards, in order.
 fn byte_of(character: char) -> Option<u8> {
-    static SHIFTED: LazyLock<Vec<u8>> = LazyLock::new(|| (0..=0xff).filter(|&byte| !is_printable(byte)).collect());
+    static SHIFTED: LazyLock<Vec<u8>> =
+        LazyLock::new(|| (0..=0xff).filter(|&byte| !is_printable(byte)).collect());
     match u8::try_from(character) {
         Ok(byte) => is_printable(byte).then_some(byte),
         Err(_) => SHIFTED.get((u32::from(character) as usize).checked_sub(0x100)?).copied(),

@@ -57,16 +57,23 @@ pub(crate) fn rules(name: &str) -> Result<Rules, TextError> {
     })
 }
 
+/// Bytes to the printable alphabet of byte-level BPE, without cutting.
+pub(super) fn byte_level() -> ByteLevel {
+    ByteLevel::new(false, false, false)
+}
+
 impl Rules {
-    /// The pre-tokenizer: the patterns, then bytes to the printable alphabet of byte-level BPE.
+    /// The pre-tokenizer: the patterns, then [`byte_level`].
     pub(crate) fn pre_tokenizer(self) -> Result<Sequence, TextError> {
         let mut steps = Vec::with_capacity(self.patterns.len() + 1);
         for pattern in self.patterns {
-            let split = Split::new(SplitPattern::Regex((*pattern).to_owned()), Isolated, false)
-                .map_err(|error| TextError::Vocabulary(format!("pre-tokenizer pattern {pattern}: {error}")))?;
+            let split =
+                Split::new(SplitPattern::Regex((*pattern).to_owned()), Isolated, false).map_err(|error| {
+                    TextError::Vocabulary(format!("pre-tokenizer pattern {pattern}: {error}"))
+                })?;
             steps.push(PreTokenizerWrapper::from(split));
         }
-        steps.push(ByteLevel::new(false, false, false).into());
+        steps.push(byte_level().into());
         Ok(Sequence::new(steps))
     }
 }

@@ -11,9 +11,9 @@ use crate::Vocab;
 /// Of all adjacent pairs that make a token, the one with the highest score merges first, the leftmost of equals.
 /// Characters that end up in no token become byte tokens.
 ///
-/// This is not the `tokenizers` crate's BPE: that model ranks pairs, not the tokens they make, and needs both halves of
-/// a pair to be tokens themselves. Scores cannot be written as such ranks without changing ties and dropping merges,
-/// and the list of pairs of a 262k vocabulary takes longer to build than the rest of the tokenizer together.
+/// This is not the `tokenizers` crate's BPE: that model ranks pairs, not the tokens they make, and wants both halves of
+/// a pair to be tokens themselves. Scores written as such ranks lose ties and merges, and the list of pairs alone (half
+/// a million for a vocabulary of 262k) takes several times as long to build as everything else here.
 pub(super) fn encode(vocab: &Vocab, text: &str, output: &mut Vec<TokenId>) {
     let mut merger = Merger::new(vocab, text);
     merger.run();

@@ -25,7 +25,8 @@ fn alphabet() -> Vec<String> {
 fn bpe(pre: &str, merges: &[&str]) -> Metadata {
     let made = merges.iter().map(|merge| merge.replace(' ', ""));
     let tokens: Vec<String> = alphabet().into_iter().chain(made).chain(["<|end|>".to_owned()]).collect();
-    let types = (0..tokens.len()).map(|index| Value::I32(if index + 1 == tokens.len() { 3 } else { 1 })).collect();
+    let types =
+        (0..tokens.len()).map(|index| Value::I32(if index + 1 == tokens.len() { 3 } else { 1 })).collect();
     Metadata::new([
         ("tokenizer.ggml.model".to_owned(), Value::String("gpt2".to_owned())),
         ("tokenizer.ggml.pre".to_owned(), Value::String(pre.to_owned())),

@@ -129,7 +129,11 @@ struct Special<'a> {
 }
 
 impl Special<'_> {
-    fn id(&self, name: &str, default: impl FnOnce() -> Option<TokenId>) -> Result<Option<TokenId>, TextError> {
+    fn id(
+        &self,
+        name: &str,
+        default: impl FnOnce() -> Option<TokenId>,
+    ) -> Result<Option<TokenId>, TextError> {
         let in_range = |id: &TokenId| id.index() < self.len;
         let stated = self.metadata.opt_u32(&format!("tokenizer.ggml.{name}"))?.map(TokenId);
         if let Some(id) = stated.filter(|id| !in_range(id)) {

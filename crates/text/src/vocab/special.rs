@@ -105,7 +105,8 @@ impl Vocab {
         for text in ALWAYS_RENDERED {
             self.retype(text, TokenKind::UserDefined);
         }
-        self.end_of_generation.extend([self.fim.pad, self.fim.repo, self.fim.separator].into_iter().flatten());
+        self.end_of_generation
+            .extend([self.fim.pad, self.fim.repo, self.fim.separator].into_iter().flatten());
         self.end_of_generation.extend([self.eos, self.eot, self.eom].into_iter().flatten());
         self.except_harmony_end();
         self.except_plain_s();

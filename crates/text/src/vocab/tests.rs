@@ -47,14 +47,18 @@ fn the_file_overrides_the_defaults() {
 
 #[test]
 fn special_tokens_are_found_by_text_and_become_control_tokens() {
-    let texts = ["a", "b", "c", "<|im_end|>", "<|endoftext|>", "<|fim_prefix|>", "<|fim_pad|>", "<|repo_name|>"];
+    let texts =
+        ["a", "b", "c", "<|im_end|>", "<|endoftext|>", "<|fim_prefix|>", "<|fim_pad|>", "<|repo_name|>"];
     let vocab = vocab(&texts, &[]);
     assert_eq!(vocab.eot, vocab.find("<|im_end|>"));
     assert_eq!(vocab.fim.prefix, vocab.find("<|fim_prefix|>"));
     assert_eq!(vocab.fim.repo, vocab.find("<|repo_name|>"));
     assert_eq!(vocab.fim.suffix, None);
     assert!(texts[3..].iter().all(|text| vocab.find(text).is_some_and(|id| vocab.is_control(id))));
-    assert_eq!(end_of_generation(&vocab), ["c", "<|im_end|>", "<|endoftext|>", "<|fim_pad|>", "<|repo_name|>"]);
+    assert_eq!(
+        end_of_generation(&vocab),
+        ["c", "<|im_end|>", "<|endoftext|>", "<|fim_pad|>", "<|repo_name|>"]
+    );
 }
 
 #[test]

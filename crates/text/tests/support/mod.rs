@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use reprise_gguf::{Gguf, MemorySource, Metadata, TokenId, Value as Gg};
-use reprise_text::{ChatTemplate, Continuation, LocalTime, Special, Text, TemplateInput};
+use reprise_text::{ChatTemplate, Continuation, LocalTime, Special, TemplateInput, Text};
 use serde_json::{Map, Value, json};
 
 /// Ids of a JSON array.
@@ -43,16 +43,16 @@ impl Recording {
     /// The made-up vocabulary of the recording, with these further `tokenizer.ggml.` keys.
     pub(crate) fn text(&self, rules: &[(&str, Rule)]) -> Text {
         let key = |name: &str| format!("tokenizer.ggml.{name}");
-        let types = self.rows("types").iter().map(|kind| Gg::I32(kind.as_i64().expect("a type") as i32)).collect();
-        let mut pairs = vec![
-            (key("tokens"), Gg::Array(self.strings("tokens"))),
-            (key("token_type"), Gg::Array(types)),
-        ];
+        let types =
+            self.rows("types").iter().map(|kind| Gg::I32(kind.as_i64().expect("a type") as i32)).collect();
+        let mut pairs =
+            vec![(key("tokens"), Gg::Array(self.strings("tokens"))), (key("token_type"), Gg::Array(types))];
         if self.0["merges"].is_array() {
             pairs.push((key("model"), Gg::String("gpt2".to_owned())));
             pairs.push((key("merges"), Gg::Array(self.strings("merges"))));
         } else {
-            let scores = self.rows("scores").iter().map(|score| Gg::F32(score.as_f64().expect("a score") as f32));
+            let scores =
+                self.rows("scores").iter().map(|score| Gg::F32(score.as_f64().expect("a score") as f32));
             pairs.push((key("model"), Gg::String("llama".to_owned())));
             pairs.push((key("scores"), Gg::Array(scores.collect())));
         }
@@ -62,7 +62,8 @@ impl Recording {
 
     /// The text part of the real model that the recording was made on.
     pub(crate) fn model(&self) -> Text {
-        let folder = std::env::var_os("REPRISE_MODELS").expect("REPRISE_MODELS names the folder of the models");
+        let folder =
+            std::env::var_os("REPRISE_MODELS").expect("REPRISE_MODELS names the folder of the models");
         let path = Path::new(&folder).join(self.0["model"].as_str().expect("a file name"));
         let source = MemorySource(read(&path).into());
         let gguf = futures::executor::block_on(Gguf::open(&source)).expect("a GGUF file");
@@ -110,7 +111,8 @@ impl From<bool> for Rule {
 pub(crate) fn check_chat(case: &str, template: &ChatTemplate, request: &Value, answer: &Value) {
     let empty = Map::new();
     let messages = &request["messages"];
-    let prefills = messages.as_array().and_then(|all| all.last()).is_some_and(|last| last["role"] == "assistant");
+    let prefills =
+        messages.as_array().and_then(|all| all.last()).is_some_and(|last| last["role"] == "assistant");
     let input = TemplateInput {
         messages,
         tools: request.get("tools"),

@@ -52,24 +52,32 @@ fn json_is_written_as_python_writes_it() {
 fn python_methods_and_loops_work() {
     assert_eq!(text("{{ ' x '.strip() }}{{ 'a,b'.split(',')[-1] }}{{ 'ab'.startswith('a') }}"), "xbTrue");
     assert_eq!(text("{% for k, v in tool.args.items() %}{{ k }}{% endfor %}{{ tool.get('no', 1) }}"), "ba1");
-    let namespace = "{% set ns = namespace(n=0) %}{% for x in list %}{% set ns.n = ns.n + 1 %}{% endfor %}{{ ns.n }}";
+    let namespace =
+        "{% set ns = namespace(n=0) %}{% for x in list %}{% set ns.n = ns.n + 1 %}{% endfor %}{{ ns.n }}";
     assert_eq!(text(namespace), "5");
     assert_eq!(text("{% for x in [1, 1, 2] %}{{ loop.previtem == x }},{% endfor %}"), "False,True,False,");
-    assert_eq!(text("{% for x in [1, 2, 3] %}{% if x == 2 %}{% continue %}{% endif %}{{ x }}{% endfor %}"), "13");
+    assert_eq!(
+        text("{% for x in [1, 2, 3] %}{% if x == 2 %}{% continue %}{% endif %}{{ x }}{% endfor %}"),
+        "13"
+    );
     assert_eq!(text("{% macro f(x) %}<{{ x }}>{% endmacro %}{{ f(1) }}{{ [3, 4][::-1] }}"), "<1>[4, 3]");
 }
 
 #[test]
 fn generation_tags_mark_and_nothing_else() {
     assert_eq!(text("a {%- generation -%} b {%- endgeneration -%} c"), "abc");
-    assert_eq!(text("{% set generation = 1 %}{{ generation }}\n{% generation %}\nx{% endgeneration %}\ny"), "1\nxy");
+    assert_eq!(
+        text("{% set generation = 1 %}{{ generation }}\n{% generation %}\nx{% endgeneration %}\ny"),
+        "1\nxy"
+    );
 }
 
 #[test]
 fn the_time_is_the_hosts() {
     let mut variables = Map::new();
     variables.insert(NOW.to_owned(), 1_721_952_000.into());
-    let environment = with_template("{{ strftime_now('%d %b %Y') }} {{ strftime_now('%H:%M') }}").expect("valid");
+    let environment =
+        with_template("{{ strftime_now('%d %b %Y') }} {{ strftime_now('%H:%M') }}").expect("valid");
     assert_eq!(render(&environment, &variables).expect("rendered"), "26 Jul 2024 00:00");
     let environment = with_template("{{ strftime_now('%Q') }}").expect("valid");
     assert!(render(&environment, &variables).is_err(), "a format that does not exist");
@@ -77,8 +85,12 @@ fn the_time_is_the_hosts() {
 
 #[test]
 fn refusals_carry_the_reason() {
-    let error = rendered("{{ raise_exception('Only user and assistant roles') }}", json!({})).expect_err("refused");
-    assert!(matches!(&error, TextError::Template(reason) if reason.contains("Only user and assistant roles")), "{error}");
+    let error =
+        rendered("{{ raise_exception('Only user and assistant roles') }}", json!({})).expect_err("refused");
+    assert!(
+        matches!(&error, TextError::Template(reason) if reason.contains("Only user and assistant roles")),
+        "{error}"
+    );
     assert!(rendered("{% if %}", json!({})).is_err());
     assert!(rendered("{{ 1 | no_such_filter }}", json!({})).is_err());
 }
