@@ -81,6 +81,12 @@ pub(crate) struct ModelArgs {
     /// RoPE frequency scale: expands the context by 1/N
     #[arg(long, env = "LLAMA_ARG_ROPE_FREQ_SCALE", value_name = "N")]
     pub rope_freq_scale: Option<f32>,
+    /// RoPE context scale: expands the context by N
+    #[arg(long, env = "LLAMA_ARG_ROPE_SCALE", value_name = "N", conflicts_with = "rope_freq_scale")]
+    pub rope_scale: Option<f32>,
+    /// How RoPE is scaled; default: the model's own
+    #[arg(long, env = "LLAMA_ARG_ROPE_SCALING_TYPE", value_name = "TYPE")]
+    pub rope_scaling: Option<RopeScalingArg>,
 }
 
 /// How RoPE is scaled.

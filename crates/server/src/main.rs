@@ -72,7 +72,7 @@ async fn run(cli: Cli) -> Result<()> {
     match tokio::time::timeout(patience, async { tokio::join!(serving, ended) }).await {
         Ok((served, _)) => served??,
         Err(_) => {
-            tracing::warn!("requests were still running after {} s and are cut off", patience.as_secs())
+            tracing::warn!("requests were still running after {} s and are cut off", patience.as_secs());
         }
     }
     Ok(())

@@ -1,7 +1,10 @@
 //! Holding an answer to what was recorded.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
 
+use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -16,6 +19,21 @@ pub type Recorded = Map<String, Value>;
 pub struct Expected(Map<String, Value>);
 
 impl Expected {
+    /// Reads `expected.json`, which need not be there if `optional`.
+    pub(super) fn load(file: &Path, optional: bool) -> Result<Self> {
+        match fs::read_to_string(file) {
+            Ok(text) => serde_json::from_str(&text).with_context(|| format!("'{}'", file.display())),
+            Err(_) if optional => Ok(Self::default()),
+            Err(error) => Err(error).with_context(|| format!("'{}': record it first", file.display())),
+        }
+    }
+
+    /// Writes `expected.json`.
+    pub(super) fn store(&self, file: &Path) -> Result<()> {
+        let text = serde_json::to_string_pretty(self)?;
+        fs::write(file, text + "\n").with_context(|| format!("'{}'", file.display()))
+    }
+
     /// What a step is held to.
     pub(super) fn step(&self, name: &str) -> Recorded {
         self.0.get(name).and_then(Value::as_object).cloned().unwrap_or_default()

@@ -38,7 +38,7 @@ pub enum Outcome {
 /// Runs a scenario, or records it.
 ///
 /// # Errors
-/// When the server cannot be started, or the expected values cannot be read or written.
+/// When the expected values cannot be read or written.
 pub fn run(scenario: &Scenario, target: Target, fixtures: &Path, recording: bool) -> Result<Outcome> {
     if scenario.ours_only && target == Target::LlamaServer {
         return Ok(Outcome::Skipped("only ours can run it"));
@@ -48,49 +48,22 @@ pub fn run(scenario: &Scenario, target: Target, fixtures: &Path, recording: bool
     }
     ensure!(!recording || target == Target::LlamaServer, "expected values come from llama-server only");
     let file = scenario.folder.join("expected.json");
-    let expected: Expected = match fs::read_to_string(&file) {
-        Ok(text) => serde_json::from_str(&text).with_context(|| format!("'{}'", file.display()))?,
-        Err(_) if recording || scenario.ours_only => Expected::default(),
-        Err(error) => return Err(error).with_context(|| format!("'{}': record it first", file.display())),
+    let expected = if recording { None } else { Some(Expected::load(&file, scenario.ours_only)?) };
+    let (faults, recorded) = match Play::begin(scenario, target, fixtures) {
+        Ok(play) => play.play_out(expected.as_ref(), target == Target::Native),
+        Err(error) => (vec![format!("{error:#}")], Expected::default()),
     };
-    let server = Server::start(target, scenario, fixtures)?;
-    let mut play = Play { scenario, fixtures, server, running: BTreeMap::new(), answers: Answers::new() };
-    let (mut faults, mut recorded) = (Vec::new(), Expected::default());
-    for step in &scenario.steps {
-        let answer = match play.act(&step.name, &step.action) {
-            Ok(answer) => answer,
-            Err(error) => {
-                faults.push(format!("{}: {error:#}", step.name));
-                break;
-            }
-        };
-        if recording {
-            recorded.insert(&step.name, check::record(step, &answer, scenario.near_tie));
-        } else {
-            let ours = if target == Target::Native { Some(play.ours(step)?) } else { None };
-            faults.extend(check::faults(step, &answer, &expected.step(&step.name), ours.as_ref()));
-        }
-    }
-    if !play.server.alive() {
-        faults.push("the server died".to_owned());
-    }
     if recording && faults.is_empty() {
-        let mut text = serde_json::to_string_pretty(&recorded)?;
-        text.push('\n');
-        fs::write(&file, text)?;
+        recorded.store(&file)?;
         return Ok(Outcome::Recorded);
     }
     Ok(match (&scenario.known_failure, faults.is_empty()) {
-        (None, true) => Outcome::Passed,
         (Some(why), false) if target == Target::Native => Outcome::KnownFailure(why.clone()),
         (Some(_), true) if target == Target::Native => {
             Outcome::Failed(vec!["a known failure passes: remove `known_failure`".into()])
         }
-        (Some(_), true) => Outcome::Passed,
-        (_, false) => {
-            faults.push(format!("log of the server:\n{}", tail(&play.server.log(), 30)));
-            Outcome::Failed(faults)
-        }
+        (_, true) => Outcome::Passed,
+        (_, false) => Outcome::Failed(faults),
     })
 }
 
@@ -108,7 +81,40 @@ struct Play<'a> {
     answers: Answers,
 }
 
-impl Play<'_> {
+impl<'a> Play<'a> {
+    fn begin(scenario: &'a Scenario, target: Target, fixtures: &'a Path) -> Result<Self> {
+        let server = Server::start(target, scenario, fixtures)?;
+        Ok(Self { scenario, fixtures, server, running: BTreeMap::new(), answers: Answers::new() })
+    }
+
+    /// Does all steps. What was wrong, and the part of the answers that the checks look at. Without expected values only
+    /// what kept a step from being done is wrong.
+    fn play_out(mut self, expected: Option<&Expected>, ours: bool) -> (Vec<String>, Expected) {
+        let (mut faults, mut recorded) = (Vec::new(), Expected::default());
+        for step in &self.scenario.steps {
+            let answer = self.act(&step.name, &step.action);
+            let checked = answer.and_then(|answer| {
+                let ours = if ours { Some(self.ours(step)?) } else { None };
+                if let Some(expected) = expected {
+                    faults.extend(check::faults(step, &answer, &expected.step(&step.name), ours.as_ref()));
+                }
+                recorded.insert(&step.name, check::record(step, &answer, self.scenario.near_tie));
+                Ok(())
+            });
+            if let Err(error) = checked {
+                faults.push(format!("{}: {error:#}", step.name));
+                break;
+            }
+        }
+        if !self.server.alive() {
+            faults.push("the server died".to_owned());
+        }
+        if !faults.is_empty() {
+            faults.push(format!("log of the server:\n{}", tail(&self.server.log(), 30)));
+        }
+        (faults, recorded)
+    }
+
     /// Does a step; steps without an answer of their own give null.
     fn act(&mut self, name: &str, action: &Action) -> Result<Value> {
         let mut answer = Value::Null;

@@ -1,3 +1,5 @@
+//! How a forward pass is shared between prompts.
+
 use proptest::prelude::*;
 
 use super::shares;

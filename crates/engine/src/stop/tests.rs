@@ -1,3 +1,5 @@
+//! When a generation stops, held to the order of the checks.
+
 use std::time::Duration;
 
 use proptest::prelude::*;

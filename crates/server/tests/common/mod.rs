@@ -1,5 +1,5 @@
 //! Starts the server's binary for a test.
-#![allow(dead_code, unreachable_pub)] // each test file uses a part
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)] // each test file uses a part
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};

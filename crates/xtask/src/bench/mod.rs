@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: measured side by side, reported as ratios.
 
+mod agreement;
 mod client;
 mod http;
 mod servers;
@@ -14,6 +15,9 @@ pub(crate) struct BenchArgs {
     /// The servers over HTTP: TTFT, decoding, clients, slot files
     #[arg(long)]
     http: bool,
+    /// The next token's distribution against that of LLAMA_SERVER, over the whole vocabulary
+    #[arg(long)]
+    agreement: bool,
     /// Rounds; each measures every server once, in turn
     #[arg(long, default_value_t = 5)]
     rounds: usize,
@@ -24,8 +28,15 @@ pub(crate) struct BenchArgs {
 
 /// Runs what was asked for.
 pub(crate) fn run(arguments: &BenchArgs) -> Result<()> {
-    if !arguments.http {
-        bail!("say what to measure: --http");
+    if !arguments.http && !arguments.agreement {
+        bail!("say what to measure: --http, --agreement");
     }
-    http::run(arguments.rounds.max(1), arguments.threads.max(1))
+    let threads = arguments.threads.max(1);
+    if arguments.agreement {
+        agreement::run(threads)?;
+    }
+    if arguments.http {
+        http::run(arguments.rounds.max(1), threads)?;
+    }
+    Ok(())
 }

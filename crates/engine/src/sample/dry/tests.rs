@@ -1,3 +1,5 @@
+//! DRY, held to a naive search for repetitions.
+
 use proptest::prelude::*;
 use reprise_gguf::TokenId;
 

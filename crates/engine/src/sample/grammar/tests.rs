@@ -1,3 +1,5 @@
+//! Grammars and schemas on small vocabularies.
+
 use super::*;
 
 /// A vocabulary of all bytes, some words, and two tokens that end a generation.
