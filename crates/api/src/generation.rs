@@ -1,7 +1,10 @@
 //! Runs the prompts of a request side by side and gathers what they become.
 
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
 use axum::response::Response;
-use futures::stream::{BoxStream, SelectAll, StreamExt, select_all};
+use futures::stream::{BoxStream, Stream, StreamExt};
 use reprise_engine::{EngineError, Event, Finished, Generate};
 use reprise_gguf::TokenId;
 
@@ -23,7 +26,26 @@ pub(crate) struct Job {
 }
 
 /// The events of all prompts of a request, each with the index of its result. Dropping it cancels them.
-pub(crate) type Events = SelectAll<BoxStream<'static, (usize, Event)>>;
+///
+/// Of the events that are there at the same time an earlier prompt's come first, so that prompts which ran one after
+/// the other are told one after the other, however late the client reads.
+pub(crate) struct Events(Vec<BoxStream<'static, (usize, Event)>>);
+
+impl Stream for Events {
+    type Item = (usize, Event);
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let mut at = 0;
+        while let Some(prompt) = self.0.get_mut(at) {
+            match prompt.poll_next_unpin(context) {
+                Poll::Ready(Some(event)) => return Poll::Ready(Some(event)),
+                Poll::Ready(None) => drop(self.0.remove(at)),
+                Poll::Pending => at += 1,
+            }
+        }
+        if self.0.is_empty() { Poll::Ready(None) } else { Poll::Pending }
+    }
+}
 
 /// Answers a request: as a stream of events, or when everything has ended.
 ///
@@ -41,11 +63,12 @@ pub(crate) async fn run(api: &Api, job: Job) -> Result<Response, ApiError> {
 /// Results are numbered by prompt, then by copy.
 fn submit(api: &Api, prompts: Vec<Vec<TokenId>>, template: &Generate) -> Events {
     let copies = template.copies as usize;
-    select_all(prompts.into_iter().enumerate().map(|(position, prompt)| {
+    let start = |(position, prompt)| {
         let events = api.engine.generate(Generate { prompt, ..template.clone() });
         let numbered = move |event: Event| (position * copies + copy_of(&event) as usize, event);
         events.map(numbered).boxed()
-    }))
+    };
+    Events(prompts.into_iter().enumerate().map(start).collect())
 }
 
 fn copy_of(event: &Event) -> u32 {

@@ -38,18 +38,12 @@ impl DirStore {
     }
 
     fn write(&self, name: &str, parts: &[Bytes]) -> io::Result<u64> {
-        let target = self.folder.join(name);
-        let temporary = self.folder.join(format!("{TEMPORARY_PREFIX}{}-{name}", std::process::id()));
-        let written = write_synced(&temporary, parts).and_then(|length| {
-            fs::rename(&temporary, &target)?;
-            File::open(&self.folder)?.sync_all()?;
-            Ok(length)
-        });
-        if written.is_err() {
-            // The error that matters is the first; a leftover is removed at the next start.
-            let _ = fs::remove_file(&temporary);
-        }
-        written
+        let mut temporary = tempfile::Builder::new().prefix(TEMPORARY_PREFIX).tempfile_in(&self.folder)?;
+        let length = write_all(temporary.as_file_mut(), parts)?;
+        temporary.as_file().sync_all()?;
+        temporary.persist(self.folder.join(name)).map_err(|failed| failed.error)?;
+        File::open(&self.folder)?.sync_all()?;
+        Ok(length)
     }
 
     fn read(&self, name: &str, limit: u64) -> Result<Bytes, StoreError> {
@@ -98,11 +92,11 @@ impl SlotStore for DirStore {
     }
 }
 
-fn write_synced(path: &Path, parts: &[Bytes]) -> io::Result<u64> {
-    let mut file = File::create(path)?;
+fn write_all(file: &mut File, parts: &[Bytes]) -> io::Result<u64> {
     let mut slices: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
     let mut rest = &mut slices[..];
     let mut length = 0;
+    // Empty parts in front would make the first write look like a full disk.
     IoSlice::advance_slices(&mut rest, 0);
     while !rest.is_empty() {
         match file.write_vectored(rest)? {
@@ -113,7 +107,6 @@ fn write_synced(path: &Path, parts: &[Bytes]) -> io::Result<u64> {
             }
         }
     }
-    file.sync_all()?;
     Ok(length)
 }
 

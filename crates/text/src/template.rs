@@ -22,10 +22,10 @@ use crate::{TextError, Vocab};
 /// What models without a template get.
 const CHATML: &str = "\
 {%- for message in messages -%}
-  {{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' -}}
+  {{- '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>\n' -}}
 {%- endfor -%}
 {%- if add_generation_prompt -%}
-  {{- '<|im_start|>assistant\\n' -}}
+  {{- '<|im_start|>assistant\n' -}}
 {%- endif -%}";
 
 /// Whether the prompt ends inside the last message, so that the model goes on with it.

@@ -75,7 +75,7 @@ impl Options {
             pin: fields
                 .lenient("id_slot", integer)
                 .and_then(|id| i64::try_from(id).ok())
-                .filter(|id| *id >= 0),
+                .filter(|id| *id != ANY_SLOT),
             cache_prompt,
             reuse_chunk,
             limits,
@@ -91,6 +91,9 @@ impl Options {
         Ok(Self { template, look })
     }
 }
+
+/// `id_slot` of a request that takes any slot; every other number names one, modulo the slots.
+const ANY_SLOT: i64 = -1;
 
 fn look(fields: Fields<'_>) -> Result<Look, ApiError> {
     let verbose = fields.flag("verbose", false)?;
