@@ -1,11 +1,20 @@
 //! The command line: llama-server's flags, environment variables and defaults, for what this server does.
 
+mod sampling;
+
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, ValueEnum};
 
-const EXAMPLE: &str = "Example:
+use self::sampling::SamplingArgs;
+
+const EXAMPLE: &str = "\
+Two-letter forms: -mu --model-url, -hf --hf-repo, -hff --hf-file, -hft --hf-token, -np --parallel, -kvu --kv-unified,
+  -no-kvu --no-kv-unified, -cb --cont-batching, -nocb --no-cont-batching, -ub --ubatch-size, -sps --slot-prompt-similarity,
+  -cram --cache-ram, -to --timeout, -sp --special, -lv --verbosity
+
+Example:
   reprise-server -m model.gguf -c 4096 -np 2 --slot-save-path ./slots
   curl -s http://127.0.0.1:8080/completion -d '{\"prompt\": \"Once upon a time\", \"n_predict\": 16}'";
 
@@ -22,6 +31,9 @@ pub(crate) struct Cli {
     /// Prompt cache and slot files.
     #[command(flatten)]
     pub cache: CacheArgs,
+    /// Defaults of the requests' sampling fields.
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
     /// HTTP.
     #[command(flatten)]
     pub http: HttpArgs,
@@ -271,9 +283,6 @@ pub(crate) struct ComputeArgs {
     /// Threads; -1 is one for each core
     #[arg(short = 't', long, env = "LLAMA_ARG_THREADS", value_name = "N", default_value_t = -1, allow_negative_numbers = true)]
     pub threads: i32,
-    /// Seed of requests that give none; -1 is random
-    #[arg(short = 's', long, value_name = "N", default_value_t = -1, allow_negative_numbers = true)]
-    pub seed: i64,
     /// Print control tokens in generated text
     #[arg(long)]
     pub special: bool,

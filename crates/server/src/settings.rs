@@ -4,7 +4,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use reprise_api::{ApiConfig, Defaults, Endpoints, ModelCard, Pooling};
-use reprise_engine::sample::Sampling;
 use std::hash::{BuildHasher, RandomState};
 
 use crate::cli::{Cli, HttpArgs, PoolingArg};
@@ -23,7 +22,7 @@ pub(crate) fn api_config(cli: &Cli, model_path: String) -> Result<ApiConfig> {
         embeddings: http.embedding.then(|| http.pooling.map_or(Pooling::None, pooling)),
     };
     config.defaults = Defaults {
-        sampling: Sampling { seed: seed(cli.compute.seed)?, ..Sampling::default() },
+        sampling: cli.sampling.sampling(),
         predict: u32::try_from(cli.context.predict).ok(),
         keep: cli.context.keep,
         cache_prompt: !cli.cache.no_cache_prompt,
@@ -58,15 +57,6 @@ fn pooling(argument: PoolingArg) -> Pooling {
         PoolingArg::Mean => Pooling::Mean,
         PoolingArg::Cls => Pooling::Cls,
         PoolingArg::Last => Pooling::Last,
-    }
-}
-
-fn seed(argument: i64) -> Result<u32> {
-    match argument {
-        -1 => Ok(u32::MAX),
-        seed => {
-            u32::try_from(seed).with_context(|| format!("--seed must be -1 or a 32-bit number, not {seed}"))
-        }
     }
 }
 

@@ -31,8 +31,8 @@ struct Subject {
 }
 
 const SUBJECTS: [Subject; 2] = [
-    Subject { file: "SmolLM2-135M-Instruct.Q4_1.gguf", step: 501, flags: &[] },
-    Subject { file: "gemma-3-270m-Q4_K_M.gguf", step: 502, flags: &["--swa-full"] },
+    Subject { file: "SmolLM2-135M-Instruct.Q4_1.gguf", step: 10, flags: &[] },
+    Subject { file: "gemma-3-270m-Q4_K_M.gguf", step: 50, flags: &["--swa-full"] },
 ];
 
 /// One server compared with llama-server as it comes.
