@@ -57,7 +57,8 @@ pub(super) fn run(rounds: usize, threads: usize) -> Result<()> {
             }
         }
     }
-    print_table(&figures, rounds, threads, &model.display().to_string());
+    let name = model.file_name().unwrap_or_default().to_string_lossy();
+    print_table(&figures, rounds, threads, &name);
     Ok(())
 }
 
