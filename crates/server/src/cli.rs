@@ -9,18 +9,13 @@ use clap::{ArgAction, Args, Parser, ValueEnum};
 
 use self::sampling::SamplingArgs;
 
-const EXAMPLE: &str = "\
-Two-letter forms: -mu --model-url, -hf --hf-repo, -hff --hf-file, -hft --hf-token, -np --parallel, -kvu --kv-unified,
-  -no-kvu --no-kv-unified, -cb --cont-batching, -nocb --no-cont-batching, -ub --ubatch-size, -sps --slot-prompt-similarity,
-  -cram --cache-ram, -to --timeout, -sp --special, -lv --verbosity
-
-Example:
+const EXAMPLE: &str = "Example:
   reprise-server -m model.gguf -c 4096 -np 2 --slot-save-path ./slots
   curl -s http://127.0.0.1:8080/completion -d '{\"prompt\": \"Once upon a time\", \"n_predict\": 16}'";
 
 /// Serves a GGUF language model over llama-server's HTTP API, with slots whose KV cache is reused, saved and restored.
 #[derive(Debug, Parser)]
-#[command(name = "reprise-server", version, after_help = EXAMPLE, after_long_help = EXAMPLE, args_override_self = true)]
+#[command(name = "reprise-server", version, after_help = after_help(), args_override_self = true)]
 pub(crate) struct Cli {
     /// Where the model comes from.
     #[command(flatten)]
@@ -350,6 +345,11 @@ const SHORT_FLAGS: &[(&str, &str)] = &[
     ("-sp", "--special"),
     ("-lv", "--verbosity"),
 ];
+
+fn after_help() -> String {
+    let forms: Vec<String> = SHORT_FLAGS.iter().map(|(short, long)| format!("{short} {long}")).collect();
+    format!("Short forms: {}\n\n{EXAMPLE}", forms.join(", "))
+}
 
 fn expand_short_flags(arguments: impl Iterator<Item = String>) -> impl Iterator<Item = String> {
     arguments.map(|argument| match SHORT_FLAGS.iter().find(|(short, _)| *short == argument) {

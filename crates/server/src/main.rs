@@ -47,20 +47,22 @@ async fn run(cli: Cli) -> Result<()> {
     let store = cli.cache.slot_save_path.as_deref().map(DirStore::open).transpose()?;
     let listener = serve::listen(&cli.http).await?;
     let address = listener.local_addr()?;
-    let front = Front::new(reprise_api::loading_router(settings::api_config(&cli, String::new())?));
+    let mut config = settings::api_config(&cli)?;
+    let front = Front::new(reprise_api::loading_router(config.clone()));
     let (stop, stopped) = watch::channel(false);
     let idle = Duration::from_secs(cli.http.timeout.max(1));
     let serving = tokio::spawn(serve::serve(listener, front.clone(), idle, stopped));
 
     let patience = Duration::from_secs(cli.http.shutdown_timeout);
-    let loading =
-        tokio::task::spawn_blocking(move || engine_thread::start(&cli, store).map(|running| (cli, running)));
-    let (cli, Running { handle, thread, path }) = tokio::select! {
+    let loading = tokio::task::spawn_blocking(move || engine_thread::start(&cli, store));
+    let Running { handle, thread, path } = tokio::select! {
         loaded = loading => loaded??,
         interrupted = serve::signal() => return interrupted,
     };
-    let api = reprise_api::router(handle.clone(), settings::api_config(&cli, path)?);
-    front.open(if cli.http.no_ui { api } else { page::with_page(api) });
+    config.model.path = path;
+    let page = config.ui;
+    let api = reprise_api::router(handle.clone(), config);
+    front.open(if page { page::with_page(api) } else { api });
     tracing::info!("listening on http://{address}");
 
     serve::signal().await?;

@@ -8,11 +8,11 @@ use std::hash::{BuildHasher, RandomState};
 
 use crate::cli::{Cli, HttpArgs, PoolingArg};
 
-/// Everything the router needs besides the engine.
-pub(crate) fn api_config(cli: &Cli, model_path: String) -> Result<ApiConfig> {
+/// Everything the router needs besides the engine; the model's path comes when it is known.
+pub(crate) fn api_config(cli: &Cli) -> Result<ApiConfig> {
     let http = &cli.http;
     let mut config = ApiConfig::new(unix_seconds, entropy);
-    config.model = ModelCard { aliases: cli.model.alias.clone(), tags: Vec::new(), path: model_path };
+    config.model = ModelCard { aliases: cli.model.alias.clone(), tags: Vec::new(), path: String::new() };
     config.endpoints = Endpoints {
         slots: !http.no_slots,
         slot_actions: cli.cache.slot_save_path.is_some(),

@@ -3,8 +3,7 @@
 use anyhow::Result;
 use clap::Args;
 
-use crate::process::{self, cargo};
-use crate::setup;
+use crate::{process, setup};
 
 /// Options of the demo.
 #[derive(Args)]
@@ -22,14 +21,14 @@ pub(crate) fn run(arguments: &DemoArgs) -> Result<()> {
     let model = setup::default_model()?;
     let slots = setup::cache_folder()?.join("demo-slots");
     std::fs::create_dir_all(&slots)?;
-    process::run(&mut cargo(["build", "--release", "--locked", "-p", "reprise-server"]))?;
+    let binary = process::release_server()?;
     let address = format!("http://127.0.0.1:{}", arguments.port);
     println!(
         "\nOpen {address}/ in a browser, or try:\n\n  curl -s {address}/v1/chat/completions -d '{{\"messages\": [{{\"role\": \
          \"user\", \"content\": \"Name three rivers.\"}}], \"max_tokens\": 48}}'\n\nAsk twice: the second answer's \
          timings.cache_n says how much of the prompt was not computed again. Ctrl-C stops the server.\n"
     );
-    let mut server = std::process::Command::new(process::root().join("target/release/reprise-server"));
+    let mut server = std::process::Command::new(binary);
     server.arg("--model").arg(model).args([
         "--port",
         &arguments.port.to_string(),

@@ -45,6 +45,12 @@ pub(crate) fn cargo<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> 
     command
 }
 
+/// Builds the server as users run it; its binary.
+pub(crate) fn release_server() -> Result<PathBuf> {
+    run(&mut cargo(["build", "--release", "--locked", "-p", "reprise-server"]))?;
+    Ok(root().join("target/release/reprise-server"))
+}
+
 fn text(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     words.map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" ")

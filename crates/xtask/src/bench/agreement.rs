@@ -7,9 +7,9 @@ use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::client;
 use super::servers::Server;
-use crate::process::{self, cargo};
-use crate::setup;
+use crate::{process, setup};
 
 /// What is read: English, and code.
 const TEXTS: [&str; 2] = ["README.md", "crates/compute/src/backend.rs"];
@@ -34,6 +34,12 @@ const SUBJECTS: [Subject; 2] = [
     Subject { file: "SmolLM2-135M-Instruct.Q4_1.gguf", step: 10, flags: &[] },
     Subject { file: "gemma-3-270m-Q4_K_M.gguf", step: 50, flags: &["--swa-full"] },
 ];
+
+/// The programs that are compared.
+struct Binaries {
+    ours: PathBuf,
+    peer: PathBuf,
+}
 
 /// One server compared with llama-server as it comes.
 #[derive(Default)]
@@ -64,10 +70,10 @@ pub(super) fn run(threads: usize) -> Result<()> {
     let peer = std::env::var_os("LLAMA_SERVER")
         .context("--agreement compares with llama-server: set LLAMA_SERVER to its binary")?;
     let models = setup::models()?;
-    process::run(&mut cargo(["build", "--release", "--locked", "-p", "reprise-server"]))?;
+    let servers = Binaries { ours: process::release_server()?, peer: peer.into() };
     let mut rows = Vec::new();
     for subject in &SUBJECTS {
-        rows.push(compare(subject, &models.join(subject.file), &PathBuf::from(&peer), threads)?);
+        rows.push(compare(subject, &models.join(subject.file), &servers, threads)?);
     }
     println!("\nKL(llama-server || other) in nats over the whole vocabulary; {TEXT_TOKENS} tokens each of");
     println!("{}; {threads} threads\n", TEXTS.join(" and "));
@@ -82,13 +88,13 @@ pub(super) fn run(threads: usize) -> Result<()> {
 }
 
 /// Ours and llama-server without flash attention, each against llama-server.
-fn compare(subject: &Subject, model: &Path, peer: &Path, threads: usize) -> Result<[Agreement; 2]> {
+fn compare(subject: &Subject, model: &Path, servers: &Binaries, threads: usize) -> Result<[Agreement; 2]> {
     let flags = [&FLAGS, subject.flags].concat();
     let without_flash = [&flags[..], &["-fa", "off"]].concat();
-    let reference = Server::start(peer, model, threads, &flags)?;
+    let reference = Server::start(&servers.peer, model, threads, &flags)?;
     let others = [
-        Server::start(&process::root().join("target/release/reprise-server"), model, threads, &flags)?,
-        Server::start(peer, model, threads, &without_flash)?,
+        Server::start(&servers.ours, model, threads, &flags)?,
+        Server::start(&servers.peer, model, threads, &without_flash)?,
     ];
     let vocabulary = vocabulary(&reference.url)?;
     let mut agreements = [Agreement::default(), Agreement::default()];
@@ -115,10 +121,7 @@ fn vocabulary(url: &str) -> Result<usize> {
 fn tokens(url: &str, file: &str) -> Result<Vec<u32>> {
     let path = process::root().join(file);
     let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read '{}'", path.display()))?;
-    let body = json!({ "content": text, "add_special": true });
-    let answer: Value = ureq::post(format!("{url}/tokenize")).send_json(body)?.body_mut().read_json()?;
-    let mut tokens: Vec<u32> =
-        serde_json::from_value(answer["tokens"].clone()).context("no tokens in the answer")?;
+    let mut tokens = client::tokenize(url, &text, true)?;
     ensure!(tokens.len() >= TEXT_TOKENS, "'{file}' has only {} tokens", tokens.len());
     tokens.truncate(TEXT_TOKENS);
     Ok(tokens)

@@ -43,9 +43,10 @@ pub(super) fn stream(url: &str, prompt: &[u32], predict: usize, slot: i64) -> Re
     Ok(Streamed { first_token: first - start, rest: last - first, tokens, cached })
 }
 
-/// Tokens of a text.
-pub(super) fn tokenize(url: &str, text: &str) -> Result<Vec<u32>> {
-    let mut response = ureq::post(format!("{url}/tokenize")).send_json(json!({ "content": text }))?;
+/// Tokens of a text, with those that the model wants at a beginning if `special`.
+pub(super) fn tokenize(url: &str, text: &str, special: bool) -> Result<Vec<u32>> {
+    let mut response = ureq::post(format!("{url}/tokenize"))
+        .send_json(json!({ "content": text, "add_special": special }))?;
     let answer: Value = response.body_mut().read_json()?;
     serde_json::from_value(answer["tokens"].clone()).context("no tokens in the answer")
 }

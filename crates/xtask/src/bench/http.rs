@@ -9,8 +9,7 @@ use anyhow::{Context, Result, ensure};
 use super::client::{self, Streamed};
 use super::servers::Server;
 use super::stats::{Better, Figure, median};
-use crate::process::{self, cargo};
-use crate::setup;
+use crate::{process, setup};
 
 const PROMPT_TOKENS: usize = 1000;
 const DECODE_TOKENS: usize = 128;
@@ -33,14 +32,13 @@ const ROWS: [(&str, &str, Better); 8] = [
 /// Measures ours and, when `LLAMA_SERVER` names one, llama-server, in turn in every round.
 pub(super) fn run(rounds: usize, threads: usize) -> Result<()> {
     let model = setup::default_model()?;
-    process::run(&mut cargo(["build", "--release", "--locked", "-p", "reprise-server"]))?;
+    let binary = process::release_server()?;
     let slot_files = tempfile::tempdir()?;
     let folder = slot_files.path().to_str().context("the temporary folder is not UTF-8")?;
     let context = (SLOTS * 2048).to_string();
     // Without the RAM cache: a cold prompt must be cold in every round.
     let flags = ["-np", "8", "-c", &context, "--slot-save-path", folder, "--cache-ram", "0"];
-    let ours =
-        Server::start(&process::root().join("target/release/reprise-server"), &model, threads, &flags)?;
+    let ours = Server::start(&binary, &model, threads, &flags)?;
     let peer = match std::env::var_os("LLAMA_SERVER") {
         Some(binary) => Some(Server::start(&PathBuf::from(binary), &model, threads, &flags)?),
         None => None,
@@ -107,7 +105,7 @@ fn aggregate_speed(url: &str, clients: usize, round: usize) -> Result<f64> {
 fn prompt(url: &str, number: usize, length: usize) -> Result<Vec<u32>> {
     let text: String =
         (0..length).map(|word| format!("{} station {} reports. ", number * 7919 + 1, word)).collect();
-    let mut tokens = client::tokenize(url, &text)?;
+    let mut tokens = client::tokenize(url, &text, false)?;
     ensure!(tokens.len() >= length, "the prompt is too short");
     tokens.truncate(length);
     Ok(tokens)
