@@ -1,6 +1,6 @@
 //! Bodies in and out: JSON within a size limit, errors in the reference's words.
 
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use http_body_util::LengthLimitError;
@@ -12,18 +12,24 @@ use crate::ApiError;
 /// Reads a body as JSON.
 ///
 /// # Errors
-/// [`ApiError::TooLarge`] beyond `limit` bytes; [`ApiError::Invalid`] when it is not JSON, is nested deeper than
-/// serde_json's limit, or ends early.
+/// As [`read`]; [`ApiError::Invalid`] when it is not JSON or is nested deeper than serde_json's limit.
 pub(crate) async fn read_json(body: Body, limit: usize) -> Result<Value, ApiError> {
-    let bytes = to_bytes(body, limit).await.map_err(|error| {
+    parse_json(&read(body, limit).await?).map_err(ApiError::Invalid)
+}
+
+/// Reads a body.
+///
+/// # Errors
+/// [`ApiError::TooLarge`] beyond `limit` bytes; [`ApiError::Invalid`] when it ends early.
+pub(crate) async fn read(body: Body, limit: usize) -> Result<Bytes, ApiError> {
+    to_bytes(body, limit).await.map_err(|error| {
         let error = error.into_inner();
         if error.is::<LengthLimitError>() {
             ApiError::TooLarge(limit)
         } else {
             ApiError::invalid(format!("the request body ended early: {error}"))
         }
-    })?;
-    parse_json(&bytes).map_err(ApiError::Invalid)
+    })
 }
 
 /// Parses JSON; the error text follows the reference's library: its number and place are equal, its reason is

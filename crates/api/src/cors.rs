@@ -38,14 +38,18 @@ impl Default for CorsConfig {
 }
 
 impl CorsConfig {
-    /// The answer to `OPTIONS`, whatever the path.
-    pub(crate) fn preflight(&self) -> Response {
+    /// The answer to `OPTIONS`. Of the paths only a slot's state may be put, which llama-server has not.
+    pub(crate) fn preflight(&self, path: &str) -> Response {
         let mut response = Response::new(Body::empty());
         let headers = response.headers_mut();
         let credentials = if self.credentials { "true" } else { "false" };
         set(headers, header::CONTENT_TYPE, "text/html");
         set(headers, header::ACCESS_CONTROL_ALLOW_CREDENTIALS, credentials);
-        set(headers, header::ACCESS_CONTROL_ALLOW_METHODS, &self.methods);
+        if path.starts_with("/slots/") && path.ends_with("/state") {
+            set(headers, header::ACCESS_CONTROL_ALLOW_METHODS, &format!("{}, PUT", self.methods));
+        } else {
+            set(headers, header::ACCESS_CONTROL_ALLOW_METHODS, &self.methods);
+        }
         set(headers, header::ACCESS_CONTROL_ALLOW_HEADERS, &self.headers);
         response
     }

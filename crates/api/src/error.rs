@@ -83,7 +83,7 @@ impl ApiError {
                 | EngineError::Room(_) => INVALID,
                 EngineError::Unsupported(_) => NOT_SUPPORTED,
                 EngineError::PoolExhausted | EngineError::Save(_) | EngineError::Backend(_) => SERVER,
-                EngineError::Closed => UNAVAILABLE,
+                EngineError::DeviceLost(_) | EngineError::Closed => UNAVAILABLE,
             },
         }
     }

@@ -11,7 +11,10 @@
 //! * The `usage` and `timings` of an OpenAI answer cover all prompts and copies of a request, not the first only.
 //! * Text that was held back as a possible stop string is part of the last chunk of a stream instead of being lost.
 //! * Native answers and `/slots` say which slot was chosen and why: `placement: {slot, reason, cached, evicted}`; native
-//!   answers also tell the `seed` that was used where the request left it to chance.
+//!   answers also tell the `seed` that was used where the request left it to chance, and `/slots` what the request took:
+//!   `placement: {.., processed, generated, prompt_ms, saved_ms}`, also when it is over.
+//! * `GET /slots/{id}/state` gives a slot's image without a file, `PUT` takes one, also from another host with the same
+//!   model; where slot actions are allowed, and up to the size of a full slot's image whatever the limit of bodies is.
 //! * Slot actions asked for by a foreign web page are refused unless `--cors-origins` or an API key was set
 //!   ([`cors`](CorsConfig) explains).
 //! * Tools are rendered into the prompt, but tool calls in the answer are not parsed, nor is reasoning separated from

@@ -85,7 +85,8 @@ fn routes() -> Router<Arc<Api>> {
         .route("/props", get(models::props).post(models::change_props))
         .route("/metrics", get(metrics::metrics))
         .route("/slots", get(slots::list))
-        .route("/slots/{id}", post(slots::action));
+        .route("/slots/{id}", post(slots::action))
+        .route("/slots/{id}/state", get(slots::export).put(slots::import));
     let reranking = ["/rerank", "/reranking", "/v1/rerank", "/v1/reranking"];
     let reranking =
         reranking.iter().fold(Router::new(), |router, path| router.route(path, post(no_reranking)));
@@ -102,7 +103,7 @@ async fn guard(State(config): State<Arc<ApiConfig>>, request: Request, next: Nex
     let origin = request.headers().get(header::ORIGIN).cloned();
     let path = without_prefix(request.uri().path(), config.prefix.trim_matches('/'));
     let mut response = if request.method() == Method::OPTIONS {
-        config.cors.preflight()
+        config.cors.preflight(path)
     } else if auth::allows(&config.api_keys, path, request.headers()) {
         next.run(request).await
     } else {

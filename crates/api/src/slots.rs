@@ -1,17 +1,18 @@
-//! Stage 2: `GET /slots`, and saving, restoring and erasing a slot.
+//! Stage 2: `GET /slots`; saving, restoring and erasing a slot; its state as a download and an upload.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::Response;
-use reprise_engine::SlotFile;
+use futures::stream;
 use serde_json::Value;
 
-use crate::body::ok;
+use crate::body::{ok, read};
 use crate::router::Api;
 use crate::wire::field::{object, required, string};
 use crate::wire::slot::{Erased, Restored, Saved, Slot};
@@ -46,13 +47,69 @@ pub(crate) async fn action(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
+    let (id, slot) = allowed(&api, path, &headers)?;
+    match parameter(&query, "action") {
+        Some("save") => {
+            let name = file_name(&api.json(body).await?)?;
+            let file = api.engine.save(slot, name.clone().into_string()).await?;
+            Ok(ok(&Saved::new(id, &name, file)))
+        }
+        Some("restore") => {
+            let name = file_name(&api.json(body).await?)?;
+            let file = api.engine.restore(slot, name.clone().into_string()).await?;
+            Ok(ok(&Restored::new(id, Some(&name), file)))
+        }
+        Some("erase") => Ok(ok(&Erased { id_slot: id, n_erased: api.engine.erase(slot).await? })),
+        _ => Err(ApiError::invalid("Invalid action")),
+    }
+}
+
+/// `GET /slots/{id}/state`: the image of a slot, as a save would write it to a file.
+pub(crate) async fn export(
+    State(api): State<Arc<Api>>,
+    path: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let (_, slot) = allowed(&api, path, &headers)?;
+    let image = api.engine.export_slot(slot).await?;
+    let length = image.len();
+    let parts = image.parts.into_iter().map(Ok::<_, Infallible>);
+    let mut response = Response::new(Body::from_stream(stream::iter(parts)));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    Ok(response)
+}
+
+/// `PUT /slots/{id}/state`: what an export gave, of this server or another with the same model, replaces the slot.
+///
+/// Images are larger than requests: a body may be as large as an image of a full slot.
+pub(crate) async fn import(
+    State(api): State<Arc<Api>>,
+    path: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let (id, slot) = allowed(&api, path, &headers)?;
+    let limit = usize::try_from(api.engine.config().max_image).unwrap_or(usize::MAX);
+    let image = read(body, limit).await?;
+    let file = api.engine.import_slot(slot, image).await?;
+    Ok(ok(&Restored::new(id, None, file)))
+}
+
+/// The slot that a request may read or change: its id as it was asked for, and its number.
+fn allowed(
+    api: &Api,
+    path: Result<Path<String>, PathRejection>,
+    headers: &HeaderMap,
+) -> Result<(i32, u32), ApiError> {
     let config = &api.config;
     if !config.endpoints.slot_actions {
         return Err(ApiError::NotSupported(
             "This server does not support slots action. Start it with `--slot-save-path`".to_owned(),
         ));
     }
-    if config.api_keys.is_empty() && !config.cors.trusts(&headers) {
+    if config.api_keys.is_empty() && !config.cors.trusts(headers) {
         return Err(ApiError::Forbidden(
             "Slot actions from web pages of other origins are refused: allow the page with `--cors-origins`, or set \
              an API key"
@@ -61,22 +118,7 @@ pub(crate) async fn action(
     }
     let id = path.ok().and_then(|Path(id)| leading_integer(&id));
     let id = id.ok_or_else(|| ApiError::invalid("Invalid slot ID"))?;
-    let slot = api.engine.slot_of(id.into());
-    match parameter(&query, "action") {
-        Some("save") => {
-            let name = file_name(&api.json(body).await?)?;
-            let SlotFile { tokens, bytes, time } = api.engine.save(slot, name.clone().into_string()).await?;
-            Ok(ok(&Saved::new(id, &name, tokens, bytes, time)))
-        }
-        Some("restore") => {
-            let name = file_name(&api.json(body).await?)?;
-            let SlotFile { tokens, bytes, time } =
-                api.engine.restore(slot, name.clone().into_string()).await?;
-            Ok(ok(&Restored::new(id, &name, tokens, bytes, time)))
-        }
-        Some("erase") => Ok(ok(&Erased { id_slot: id, n_erased: api.engine.erase(slot).await? })),
-        _ => Err(ApiError::invalid("Invalid action")),
-    }
+    Ok((id, api.engine.slot_of(id.into())))
 }
 
 fn parameter<'a>(query: &'a Parameters, name: &str) -> Option<&'a str> {

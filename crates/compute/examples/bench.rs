@@ -15,10 +15,10 @@ use std::time::Instant;
 use futures::executor::block_on;
 use half::f16;
 use reprise_compute::{
-    Activation, Attention, BLOCK_TOKENS, Backend, Cpu, KvShape, Pairing, Pass, Projection, Rope,
-    SequenceLayout, StepLayout,
+    Activation, Attention, BLOCK_TOKENS, Backend, Cpu, KvShape, Pairing, Pass, Projection, Readback, Readout,
+    Rope, SequenceLayout, StepLayout,
 };
-use reprise_gguf::GgmlDType;
+use reprise_gguf::{GgmlDType, MemorySource};
 
 const LAYERS: usize = 30;
 const HEADS: usize = 9;
@@ -132,11 +132,13 @@ impl Model {
         let (q, kv) = ((HEADS * HEAD_DIM).next_multiple_of(block), KV_HEADS * HEAD_DIM);
         assert!(q == HEADS * HEAD_DIM || block == 256);
         let head_type = if block == 256 { dtype } else { GgmlDType::Q8_0 };
-        let weight = |dtype: GgmlDType, rows: usize, cols: usize| {
-            cpu.weight(dtype, rows, cols, noise(dtype, rows * cols).into()).unwrap()
+        let take = |dtype: GgmlDType, rows: usize, cols: usize, data: Vec<u8>| {
+            let range = 0..data.len() as u64;
+            block_on(cpu.weight(dtype, rows, cols, &MemorySource(data.into()), range)).unwrap()
         };
-        let ones =
-            || cpu.weight(GgmlDType::F32, 1, width, bytemuck::cast_slice(&vec![1f32; width]).to_vec().into());
+        let weight =
+            |dtype: GgmlDType, rows: usize, cols: usize| take(dtype, rows, cols, noise(dtype, rows * cols));
+        let ones = || take(GgmlDType::F32, 1, width, bytemuck::cast_slice(&vec![1f32; width]).to_vec());
         let layers = (0..LAYERS)
             .map(|_| Layer {
                 q: weight(dtype, HEADS * HEAD_DIM, width),
@@ -151,7 +153,7 @@ impl Model {
                 gate: weight(dtype, hidden, width),
                 up: weight(dtype, hidden, width),
                 down: weight(dtype, width, hidden),
-                norm: ones().unwrap(),
+                norm: ones(),
             })
             .collect();
         let head = weight(head_type, VOCAB, width);
@@ -241,8 +243,8 @@ impl Model {
         pass.gather(&t.x, &[rows as u32 - 1], &mut t.last);
         pass.linear(&t.last, &mut [Projection { weight: &self.head, bias: None, out: &mut t.logits }]);
         lap(5);
-        let mut out = Vec::with_capacity(VOCAB);
-        block_on(pass.finish(Some(&t.logits), &mut out)).unwrap();
+        let mut out = Readout::default();
+        block_on(pass.finish(Readback::Rows(&t.logits), &mut out)).unwrap();
     }
 }
 

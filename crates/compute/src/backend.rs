@@ -7,13 +7,15 @@
 use std::future::Future;
 use std::ops::Range;
 
-use bytes::Bytes;
-use reprise_gguf::GgmlDType;
+use reprise_gguf::{GgmlDType, ModelSource};
 
 use crate::{ComputeError, KvShape};
 
 /// Tokens in one physical KV block. A block is the unit of allocation, of sharing and of the slot image.
 pub const BLOCK_TOKENS: usize = 32;
+
+/// Most values of a row that [`Readback::Top`] gives.
+pub const MAX_TOP: usize = 128;
 
 /// Allocates what a model computes with: weights, activations, KV memory.
 pub trait Backend {
@@ -32,19 +34,22 @@ pub trait Backend {
     fn name(&self) -> String;
 
     /// Takes a weight of `rows * cols` elements, stored as GGUF stores it (rows contiguous, `cols` a multiple of the
-    /// type's block size). `data` may be a view of a mapped file; a backend may keep it or copy it.
+    /// type's block size) in the bytes `range` of `source`. How they are read is the backend's business: a mapped file
+    /// gives a view that it may keep, a device with its own memory takes them piece by piece.
     ///
     /// # Errors
-    /// [`ComputeError`] when the type is not supported or the byte length does not match the shape.
-    fn weight(
+    /// [`ComputeError`] when the type is not supported, the byte length does not match the shape, or the source fails.
+    fn weight<S: ModelSource>(
         &self,
         dtype: GgmlDType,
         rows: usize,
         cols: usize,
-        data: Bytes,
-    ) -> Result<Self::Weight, ComputeError>;
+        source: &S,
+        range: Range<u64>,
+    ) -> impl Future<Output = Result<Self::Weight, ComputeError>>;
 
-    /// Activations for up to `capacity` tokens.
+    /// Activations for up to `capacity` tokens. What a pass read back or read after writing it, a later pass may read;
+    /// what a pass only wrote may never have been stored, where operations were fused.
     ///
     /// # Errors
     /// [`ComputeError`] when the memory cannot be had.
@@ -153,15 +158,49 @@ pub trait Pass {
     /// `x = tanh(x / cap) * cap`, in place (logit soft-capping).
     fn softcap(&mut self, x: &mut Self::Tensor, cap: f32);
 
-    /// Submits what was recorded and reads the rows in use of `x` back into `out` (`[rows, width]`).
+    /// Submits what was recorded and replaces `out` by what `read` asks for.
     ///
     /// # Errors
-    /// [`ComputeError`] when the device fails.
+    /// [`ComputeError`] of the first operation that failed, or of the device.
     fn finish(
         self,
-        x: Option<&Self::Tensor>,
-        out: &mut Vec<f32>,
+        read: Readback<'_, Self::Tensor>,
+        out: &mut Readout,
     ) -> impl Future<Output = Result<(), ComputeError>>;
+}
+
+/// What a finished pass reads back.
+#[derive(Debug)]
+pub enum Readback<'a, T> {
+    /// Nothing.
+    Nothing,
+    /// The rows in use of a tensor.
+    Rows(&'a T),
+    /// Of each row in use the largest values with their columns, descending; among equal values the lower column comes
+    /// first. A NaN counts, and is given, as negative infinity.
+    Top {
+        /// The tensor.
+        of: &'a T,
+        /// Values of a row, at most [`MAX_TOP`]; a narrower row gives all that it has.
+        count: usize,
+    },
+}
+
+/// Memory that readbacks fill, reused from step to step.
+#[derive(Debug, Default)]
+pub struct Readout {
+    /// `[rows, width]` for [`Readback::Rows`], `[rows, count]` for [`Readback::Top`].
+    pub values: Vec<f32>,
+    /// The columns of `values`: `[rows, count]` for [`Readback::Top`], else empty.
+    pub columns: Vec<u32>,
+}
+
+impl Readout {
+    /// Forgets what was read, and keeps the memory.
+    pub fn clear(&mut self) {
+        self.values.clear();
+        self.columns.clear();
+    }
 }
 
 /// One output of [`Pass::linear`].

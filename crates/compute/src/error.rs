@@ -1,6 +1,6 @@
 //! What can go wrong below the models.
 
-use reprise_gguf::GgmlDType;
+use reprise_gguf::{GgmlDType, SourceError};
 
 /// A failure of a backend.
 #[derive(Debug, thiserror::Error)]
@@ -34,7 +34,14 @@ pub enum ComputeError {
         /// What does not fit, with the numbers.
         detail: String,
     },
-    /// The device lost, out of memory, or refusing.
+    /// The bytes of a weight could not be read.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The device is out of memory, or refuses.
     #[error("compute device: {0}")]
     Device(String),
+    /// The device is gone, with all that was in its memory: nothing that this backend made can be used any more. Holds
+    /// the device's reason.
+    #[error("the GPU device was lost: {0}")]
+    DeviceLost(String),
 }

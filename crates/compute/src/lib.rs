@@ -9,12 +9,14 @@ mod error;
 mod kernels;
 mod kv_shape;
 pub mod reference;
+mod source;
 pub mod suite;
+mod top;
 
 pub use backend::{
-    Activation, Attention, BLOCK_TOKENS, Backend, Cell, CellRun, Pairing, Pass, Projection, Rope,
-    SequenceLayout, StepLayout,
+    Activation, Attention, BLOCK_TOKENS, Backend, Cell, CellRun, MAX_TOP, Pairing, Pass, Projection,
+    Readback, Readout, Rope, SequenceLayout, StepLayout,
 };
-pub use cpu::{Cpu, CpuKv, CpuPass, CpuTensor, CpuWeight};
+pub use cpu::{Cpu, CpuKv, CpuPass, CpuTensor, CpuWeight, HelperThread};
 pub use error::ComputeError;
 pub use kv_shape::KvShape;

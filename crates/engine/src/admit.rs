@@ -7,7 +7,8 @@ use reprise_kv::{Applied, Placement, Prompt, SlotId, Source};
 use reprise_model::Forward;
 use tracing::{debug, info};
 
-use crate::engine::{Engine, Occupant, Remains};
+use crate::engine::{Engine, Occupant};
+use crate::failure::Remains;
 use crate::handle::slot_of;
 use crate::outbox::Outbox;
 use crate::sample::Sampler;

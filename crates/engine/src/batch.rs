@@ -8,7 +8,8 @@ use reprise_kv::{BlockId, Cache, PoolFull, SlotId};
 use reprise_model::{Forward, Output, Sequence};
 use tracing::{error, warn};
 
-use crate::engine::{Engine, Occupant, Remains};
+use crate::engine::{Engine, Occupant};
+use crate::failure::Remains;
 use crate::slot_task::{Phase, Scene};
 use crate::{Clock, EngineError, SlotStore, StopReason};
 
@@ -57,7 +58,7 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
             Ok(()) => self.deliver(&entries, started),
             Err(failure) => {
                 error!(%failure, requests = entries.len(), "the forward pass failed");
-                let failure = EngineError::Backend(failure.to_string());
+                let failure = self.failure(&failure);
                 for entry in &entries {
                     self.cache.truncate(entry.slot, entry.start);
                 }
@@ -90,11 +91,12 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
         let mut draft = Draft::default();
         let mut room = self.shared.config.micro_batch.max(1);
         let (due, round) = (self.due(), self.round);
+        let width = self.shared.model.vocab;
         for (slot, token) in due.iter().take(room as usize) {
-            if let Some(task) = self.task_mut(*slot) {
-                task.round = round;
-            }
-            self.reserve(&mut draft, *slot, &[*token], Output::LastLogits, false);
+            let Some(task) = self.task_mut(*slot) else { continue };
+            task.round = round;
+            let output = task.output(width);
+            self.reserve(&mut draft, *slot, &[*token], output, false);
         }
         if due.len() > room as usize {
             return draft;
@@ -156,7 +158,7 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
         let chunk = prompt[start..start + share as usize].to_vec();
         let output = match occupant {
             Occupant::Embedding(_) => Output::Hidden,
-            Occupant::Task(task) if last && !task.only_warms() => Output::LastLogits,
+            Occupant::Task(task) if last && !task.only_warms() => task.output(self.shared.model.vocab),
             Occupant::Task(_) => Output::Nothing,
         };
         self.reserve(draft, slot, &chunk, output, true);
@@ -194,8 +196,7 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
             return;
         }
         // Only the last token of a prompt has an answer.
-        let output =
-            if count < tokens.len() && output == Output::LastLogits { Output::Nothing } else { output };
+        let output = if count < tokens.len() && output.wants_scores() { Output::Nothing } else { output };
         draft.entries.push(Entry { slot, start, count: count as u32, output, prompt });
     }
 
@@ -214,7 +215,7 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
                 }
                 output if entry.prompt => {
                     self.evaluated(entry, row, now);
-                    row += usize::from(output == Output::LastLogits);
+                    row += usize::from(output.wants_scores());
                 }
                 _ => {
                     self.sample(entry.slot, row, now);
@@ -236,7 +237,7 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
         self.metrics.tokens_max = self.metrics.tokens_max.max(u64::from(most));
     }
 
-    /// A piece of a prompt is done; after the last one all copies of the request go on from the same row of logits.
+    /// A piece of a prompt is done; after the last one all copies of the request go on from the same logits.
     fn evaluated(&mut self, entry: &Entry, row: usize, now: Duration) {
         let (slot, every) = (entry.slot, self.shared.config.batch);
         let tokens = self.cache.slot(slot).len() as usize;
@@ -265,15 +266,15 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
         }
     }
 
-    /// Chooses the next token of a slot's generation from a row of logits.
+    /// Chooses the next token of a slot's generation from the logits of the `row`-th entry that asked for some.
     fn sample(&mut self, slot: SlotId, row: usize, now: Duration) {
         let view = self.cache.slot(slot);
         let context_full = !self.shared.config.context_shift && view.len() + 1 >= view.n_ctx;
         let scene = Scene { text: &self.shared.text, now, context_full };
         let vocab = self.shared.model.vocab;
         let Some(Occupant::Task(task)) = &mut self.slots[slot.0 as usize].occupant else { return };
-        let sampled = match self.output.logits.get_mut(row * vocab..(row + 1) * vocab) {
-            Some(logits) => task.sample(logits, scene),
+        let sampled = match self.output.scores(row, vocab) {
+            Some(scores) => task.sample(scores, scene),
             None => Err(EngineError::Backend("the model gave too few logits".into())),
         };
         let id = task.id;

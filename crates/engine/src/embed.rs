@@ -8,7 +8,8 @@ use reprise_model::Forward;
 use tokio::sync::oneshot;
 use tracing::info;
 
-use crate::engine::{Engine, Occupant, Remains};
+use crate::engine::{Engine, Occupant};
+use crate::failure::Remains;
 use crate::waiting::Errand;
 use crate::{Clock, EngineError, SlotStore};
 

@@ -11,7 +11,7 @@ use reprise_model::{Cell, CellRun, CellShift, Forward, StepOutput};
 use reprise_text::Text;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{Notify, mpsc};
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::embed::Embedding;
 use crate::handle::{Command, Shared};
@@ -40,8 +40,20 @@ pub struct Engine<F, S, C> {
     pub(crate) round: u64,
     /// Refuses new work, and ends when there is no old.
     pub(crate) closing: bool,
+    /// Why the model cannot be used any more.
+    pub(crate) lost: Option<String>,
     commands: mpsc::UnboundedReceiver<Command>,
     last_release: Millis,
+}
+
+/// Why [`Engine::run`] came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Ended {
+    /// It was asked to, or nobody was left to ask for anything.
+    Drained,
+    /// The device that held the model is gone, and the slots with it: the host may load the model again.
+    DeviceLost,
 }
 
 /// What the engine knows of a slot beyond its cached tokens.
@@ -84,15 +96,6 @@ impl Occupant {
     }
 }
 
-/// What happens to the tokens of a slot whose request has failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Remains {
-    /// They are good and may be reused.
-    Keep,
-    /// Their cells are wanted, or wrong.
-    Drop,
-}
-
 impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
     /// An idle engine and the first of its handles. The model must have [`EngineConfig::kv_blocks`] blocks of KV memory
     /// and take passes of [`EngineConfig::micro_batch`] tokens. Without a store, slots cannot be saved or restored.
@@ -123,33 +126,42 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
             output: StepOutput::default(),
             round: 1,
             closing: false,
+            lost: None,
             commands,
             last_release: Millis(0),
         };
         (engine, handle)
     }
 
-    /// Serves until it is drained or every handle is gone; accepted requests are finished first.
+    /// Serves until it is drained or every handle is gone; accepted requests are finished first. A lost device fails
+    /// all of them and ends it at once.
     ///
     /// Between two forward passes it answers what was asked and yields once to its executor; with nothing to do it
     /// waits. Dropping the future stops everything at once.
-    pub async fn run(mut self) {
-        loop {
+    pub async fn run(mut self) -> Ended {
+        let ended = loop {
             self.take_commands();
             self.drop_abandoned();
             self.start_waiting().await;
             if self.can_go_on() {
                 self.forward().await;
                 self.keep_alive();
-                yield_now().await;
+                if self.lost.is_none() {
+                    yield_now().await;
+                }
             } else if self.closing && !self.is_busy() {
-                break;
-            } else {
+                break Ended::Drained;
+            } else if self.lost.is_none() {
                 self.wait().await;
             }
-        }
+            if let Some(reason) = self.lost.take() {
+                self.give_up(reason);
+                break Ended::DeviceLost;
+            }
+        };
         self.commands.close();
         self.take_commands();
+        ended
     }
 
     /// Waits for a command, or for a client to catch up or leave.
@@ -192,6 +204,8 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
             Command::Save(slot, name, reply) => self.submit_save(slot, name, reply),
             Command::Restore(slot, name, reply) => self.submit_restore(slot, name, reply),
             Command::Erase(slot, reply) => self.submit_erase(slot, reply),
+            Command::Export(slot, reply) => self.submit_export(slot, reply),
+            Command::Import(slot, image, reply) => self.submit_import(slot, image, reply),
             Command::Drain => self.closing = true,
         }
     }
@@ -274,7 +288,7 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
                 .iter()
                 .map(|copy| CellRun { from: cell(copy.from), to: cell(copy.to), count: copy.count })
                 .collect();
-            self.model.copy_cells(&copies).map_err(|error| EngineError::Backend(error.to_string()))?;
+            self.model.copy_cells(&copies).map_err(|error| self.failure(&error))?;
         }
         if !work.rotations.is_empty() {
             let shifts: Vec<CellShift> = work
@@ -287,7 +301,7 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
                     delta: turn.delta,
                 })
                 .collect();
-            self.model.shift(&shifts).map_err(|error| EngineError::Backend(error.to_string()))?;
+            self.model.shift(&shifts).map_err(|error| self.failure(&error))?;
         }
         Ok(())
     }
@@ -318,27 +332,6 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
         if let Some(Occupant::Task(task)) = self.vacate(slot) {
             log_finish(slot, &task, &stop, tokens);
             task.finish(stop, tokens, &self.shared.text);
-        }
-    }
-
-    /// Ends a request, with all its copies, badly.
-    pub(crate) fn fail(&mut self, id: u64, error: &EngineError, remains: Remains) {
-        let now = self.clock.now();
-        let mut told = false;
-        for slot in self.slot_ids() {
-            if self.occupant(slot).is_none_or(|occupant| occupant.id() != id) {
-                continue;
-            }
-            warn!(%slot, task = id, %error, "request failed");
-            match self.vacate(slot) {
-                Some(Occupant::Task(mut task)) if !told => task.fail(error.clone(), now),
-                Some(Occupant::Embedding(embedding)) => drop(embedding.reply.send(Err(error.clone()))),
-                _ => {}
-            }
-            told = true;
-            if remains == Remains::Drop {
-                self.cache.clear(slot);
-            }
         }
     }
 }

@@ -45,6 +45,9 @@ pub enum EngineError {
     /// The backend failed.
     #[error("{0}")]
     Backend(String),
+    /// The GPU is gone, with the model and all slots: the host has to load them again. Holds the device's reason.
+    #[error("the GPU device was lost: {0}; try again")]
+    DeviceLost(String),
     /// The engine has stopped.
     #[error("the engine has shut down")]
     Closed,

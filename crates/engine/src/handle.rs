@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use futures::Stream;
 use reprise_gguf::TokenId;
 use reprise_model::ModelInfo;
@@ -41,6 +42,8 @@ pub(crate) enum Command {
     Save(u32, String, oneshot::Sender<Result<SlotFile, EngineError>>),
     Restore(u32, String, oneshot::Sender<Result<SlotFile, EngineError>>),
     Erase(u32, oneshot::Sender<Result<u32, EngineError>>),
+    Export(u32, oneshot::Sender<Result<SlotImage, EngineError>>),
+    Import(u32, Bytes, oneshot::Sender<Result<SlotFile, EngineError>>),
     /// Refuse new work, finish what was accepted, then end the owner task.
     Drain,
 }
@@ -54,6 +57,29 @@ pub struct SlotFile {
     pub bytes: u64,
     /// Time it took.
     pub time: std::time::Duration,
+}
+
+/// A slot's tokens and KV, in the format of slot files.
+#[derive(Debug, Clone)]
+pub struct SlotImage {
+    /// Tokens of the slot.
+    pub tokens: u32,
+    /// The image, cut into pieces.
+    pub parts: Vec<Bytes>,
+}
+
+impl SlotImage {
+    /// Bytes of all parts.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.parts.iter().map(|part| part.len() as u64).sum()
+    }
+
+    /// Whether there are none; even an empty slot's image has a head.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
 }
 
 impl EngineHandle {
@@ -130,6 +156,24 @@ impl EngineHandle {
     /// [`EngineError::Restore`] or [`EngineError::Image`].
     pub async fn restore(&self, slot: u32, name: String) -> Result<SlotFile, EngineError> {
         self.ask(|reply| Command::Restore(slot, name, reply)).await?
+    }
+
+    /// A slot's tokens and KV, as a save would store them. Needs no store. Waits while the slot is busy.
+    ///
+    /// # Errors
+    /// [`EngineError::Backend`] when the KV cannot be read.
+    pub async fn export_slot(&self, slot: u32) -> Result<SlotImage, EngineError> {
+        self.ask(|reply| Command::Export(slot, reply)).await?
+    }
+
+    /// Replaces a slot's tokens and KV by an image, of this engine or of another with the same model. Needs no store.
+    /// Waits while the slot is busy. On any error the slot keeps what it had.
+    ///
+    /// # Errors
+    /// [`EngineError::Restore`] when the image is larger than a slot's can be, [`EngineError::Image`] or
+    /// [`EngineError::Room`].
+    pub async fn import_slot(&self, slot: u32, image: Bytes) -> Result<SlotFile, EngineError> {
+        self.ask(|reply| Command::Import(slot, image, reply)).await?
     }
 
     /// Empties a slot and answers how many tokens it held. Waits while the slot is busy.

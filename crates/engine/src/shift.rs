@@ -3,7 +3,8 @@
 use reprise_model::Forward;
 use tracing::warn;
 
-use crate::engine::{Engine, Occupant, Remains};
+use crate::engine::{Engine, Occupant};
+use crate::failure::Remains;
 use crate::slot_task::Phase;
 use crate::{Clock, SlotStore, StopReason};
 

@@ -1,4 +1,4 @@
-//! Slot actions: save, restore and erase. Each waits for its own slot only, and fails without a trace.
+//! Slot actions: save, restore, export, import and erase. Each waits for its own slot only, and fails without a trace.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use tracing::{info, warn};
 
 use crate::engine::Engine;
 use crate::waiting::Errand;
-use crate::{Clock, EngineError, SlotFile, SlotStore};
+use crate::{Clock, EngineError, SlotFile, SlotImage, SlotStore, StoreError};
 
 /// A slot action that waits for its slot to be idle.
 #[derive(Debug)]
@@ -27,13 +27,28 @@ enum Action {
     Save(String, Reply<SlotFile>),
     Restore(String, Reply<SlotFile>),
     Erase(Reply<u32>),
+    Export(Reply<SlotImage>),
+    Import(Bytes, Reply<SlotFile>),
 }
 
 impl SlotJob {
     pub(crate) fn is_abandoned(&self) -> bool {
         match &self.action {
-            Action::Save(_, reply) | Action::Restore(_, reply) => reply.is_closed(),
+            Action::Save(_, reply) | Action::Restore(_, reply) | Action::Import(_, reply) => {
+                reply.is_closed()
+            }
             Action::Erase(reply) => reply.is_closed(),
+            Action::Export(reply) => reply.is_closed(),
+        }
+    }
+
+    pub(crate) fn fail(self, error: EngineError) {
+        match self.action {
+            Action::Save(_, reply) | Action::Restore(_, reply) | Action::Import(_, reply) => {
+                drop(reply.send(Err(error)));
+            }
+            Action::Erase(reply) => drop(reply.send(Err(error))),
+            Action::Export(reply) => drop(reply.send(Err(error))),
         }
     }
 }
@@ -56,23 +71,29 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
     }
 
     pub(crate) fn submit_erase(&mut self, slot: u32, reply: Reply<u32>) {
-        if self.closing {
-            drop(reply.send(Err(EngineError::Closed)));
-            return;
-        }
         self.submit_action(slot, Action::Erase(reply));
     }
 
+    pub(crate) fn submit_export(&mut self, slot: u32, reply: Reply<SlotImage>) {
+        self.submit_action(slot, Action::Export(reply));
+    }
+
+    pub(crate) fn submit_import(&mut self, slot: u32, image: Bytes, reply: Reply<SlotFile>) {
+        self.submit_action(slot, Action::Import(image, reply));
+    }
+
     fn submit_action(&mut self, slot: u32, action: Action) {
+        if self.closing {
+            SlotJob { slot: SlotId(slot), action }.fail(EngineError::Closed);
+            return;
+        }
         let slot = SlotId(slot % self.shared.config.slots.max(1));
         self.waiting.push(Errand::Slot(SlotJob { slot, action }));
     }
 
+    /// An engine that is closing says so first.
     fn check_store(&self) -> Result<(), EngineError> {
-        if self.closing {
-            return Err(EngineError::Closed);
-        }
-        self.store.is_some().then_some(()).ok_or_else(no_store)
+        (self.closing || self.store.is_some()).then_some(()).ok_or_else(no_store)
     }
 
     /// Does what was asked; the slot is idle.
@@ -82,11 +103,21 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
         match action {
             Action::Save(name, reply) => {
                 let saved = self.save(slot, &name).await;
-                drop(reply.send(self.report("saved", slot, &name, started, saved)));
+                drop(reply.send(self.report("saved", slot, Some(&name), started, saved)));
             }
             Action::Restore(name, reply) => {
                 let restored = self.restore(slot, &name).await;
-                drop(reply.send(self.report("restored", slot, &name, started, restored)));
+                drop(reply.send(self.report("restored", slot, Some(&name), started, restored)));
+            }
+            Action::Export(reply) => {
+                let image = self.image(slot).await;
+                let moved = image.as_ref().map(|image| (image.tokens, image.len())).map_err(Clone::clone);
+                let _ = self.report("exported", slot, None, started, moved);
+                drop(reply.send(image));
+            }
+            Action::Import(image, reply) => {
+                let imported = self.take_image(slot, &image);
+                drop(reply.send(self.report("imported", slot, None, started, imported)));
             }
             Action::Erase(reply) => {
                 let tokens = self.cache.clear(slot);
@@ -101,24 +132,39 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
         &self,
         done: &str,
         slot: SlotId,
-        name: &str,
+        name: Option<&str>,
         started: Duration,
         outcome: Result<(u32, u64), EngineError>,
     ) -> Result<SlotFile, EngineError> {
         let time = self.clock.now().saturating_sub(started);
+        let file = name.map(|name| format!(", file {name:?}")).unwrap_or_default();
         match outcome {
             Ok((tokens, bytes)) => {
-                info!(%slot, "slot {slot} {done}: {tokens} tokens, {bytes} bytes, {time:.1?}, file {name:?}");
+                info!(%slot, "slot {slot} {done}: {tokens} tokens, {bytes} bytes, {time:.1?}{file}");
                 Ok(SlotFile { tokens, bytes, time })
             }
             Err(error) => {
-                warn!(%slot, %error, "slot {slot} not {done}, file {name:?}");
+                warn!(%slot, %error, "slot {slot} not {done}{file}");
                 Err(error)
             }
         }
     }
 
     async fn save(&mut self, slot: SlotId, name: &str) -> Result<(u32, u64), EngineError> {
+        let SlotImage { tokens, parts } = self.image(slot).await?;
+        let store = self.store.as_ref().ok_or_else(no_store)?;
+        let bytes = store.put(name, parts).await.map_err(EngineError::Save)?;
+        Ok((tokens, bytes))
+    }
+
+    async fn restore(&mut self, slot: SlotId, name: &str) -> Result<(u32, u64), EngineError> {
+        let store = self.store.as_ref().ok_or_else(no_store)?;
+        let bytes = store.fetch(name, self.shared.config.max_image).await.map_err(EngineError::Restore)?;
+        self.take_image(slot, &bytes)
+    }
+
+    /// A slot's tokens and KV as an image.
+    async fn image(&mut self, slot: SlotId) -> Result<SlotImage, EngineError> {
         let view = self.cache.slot(slot);
         let (tokens, blocks) = (view.len(), view.blocks.to_vec());
         let header = ImageHeader {
@@ -130,26 +176,28 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
         let mut encoder = Encoder::new(header);
         let mut parts = vec![Bytes::copy_from_slice(encoder.header())];
         for (block, count) in blocks.iter().zip(counts) {
-            let payload = self.model.export(block.index(), count).await.map_err(|error| backend(&error))?;
-            let frame = encoder.frame(&payload).map_err(|error| backend(&error))?;
+            let payload = self.model.export(block.index(), count).await;
+            let payload = payload.map_err(|error| self.failure(&error))?;
+            let frame = encoder.frame(&payload).map_err(|error| EngineError::Backend(error.to_string()))?;
             parts.push(Bytes::copy_from_slice(&frame));
             parts.push(Bytes::from(payload));
         }
-        let store = self.store.as_ref().ok_or_else(no_store)?;
-        let bytes = store.put(name, parts).await.map_err(EngineError::Save)?;
-        Ok((tokens, bytes))
+        Ok(SlotImage { tokens, parts })
     }
 
-    async fn restore(&mut self, slot: SlotId, name: &str) -> Result<(u32, u64), EngineError> {
-        let store = self.store.as_ref().ok_or_else(no_store)?;
-        let bytes = store.fetch(name, self.shared.config.max_image).await.map_err(EngineError::Restore)?;
+    /// Replaces a slot's tokens and KV by an image, all of it or nothing.
+    fn take_image(&mut self, slot: SlotId, bytes: &Bytes) -> Result<(u32, u64), EngineError> {
+        let (found, limit) = (bytes.len() as u64, self.shared.config.max_image);
+        if found > limit {
+            return Err(EngineError::Restore(StoreError::TooLarge { found, limit }));
+        }
         let expected = Expected {
             fingerprint: self.shared.model.fingerprint,
             layout: self.layout(),
             vocab: u32::try_from(self.shared.model.vocab).unwrap_or(u32::MAX),
             max_tokens: self.cache.slot(slot).n_ctx,
         };
-        let image = Image::decode(&bytes, &expected).map_err(EngineError::Image)?;
+        let image = Image::decode(bytes, &expected).map_err(EngineError::Image)?;
         let staged = self.cache.restore(slot, &image.header().tokens).map_err(EngineError::Room)?;
         for purged in &staged.purged {
             info!(slot = %purged, "slot {purged} emptied: the restore needs its cells");
@@ -160,7 +208,7 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
         }
         let now = self.next_millis();
         self.cache.commit_restore(staged, now);
-        Ok((self.cache.slot(slot).len(), bytes.len() as u64))
+        Ok((self.cache.slot(slot).len(), found))
     }
 
     /// Fills staged blocks, each payload verified before it is used.
@@ -168,7 +216,7 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
         for (index, (block, payload)) in staged.blocks.iter().zip(image.frames()).enumerate() {
             let payload = payload.map_err(EngineError::Image)?;
             let tokens = image.header().tokens_in(index);
-            self.model.import(block.index(), tokens, payload).map_err(|error| backend(&error))?;
+            self.model.import(block.index(), tokens, payload).map_err(|error| self.failure(&error))?;
         }
         Ok(())
     }
@@ -187,8 +235,4 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
 
 fn no_store() -> EngineError {
     EngineError::Unsupported("there is no place for slot files".into())
-}
-
-fn backend(error: &dyn std::error::Error) -> EngineError {
-    EngineError::Backend(error.to_string())
 }

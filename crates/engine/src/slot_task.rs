@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reprise_gguf::TokenId;
+use reprise_model::{Output, Scores};
 use reprise_text::Text;
 
 use crate::outbox::Outbox;
@@ -137,13 +138,21 @@ impl Task {
         }
     }
 
-    /// Samples a token from a row of logits, sends it, and tells whether and why the generation ends with it.
+    /// What the next token has to be chosen from, for a model whose rows of logits are `width` wide.
+    pub(crate) fn output(&self, width: usize) -> Output {
+        match self.sampler.reach(width) {
+            Some(reach) if self.request.probabilities.is_none() => Output::Top(reach),
+            _ => Output::LastLogits,
+        }
+    }
+
+    /// Samples a token from its logits, sends it, and tells whether and why the generation ends with it.
     ///
     /// # Errors
     /// What the sampler refuses, for example a grammar that allows no token.
     pub(crate) fn sample(
         &mut self,
-        logits: &mut [f32],
+        scores: Scores<'_>,
         scene: Scene<'_>,
     ) -> Result<Option<StopReason>, EngineError> {
         let request = Arc::clone(&self.request);
@@ -153,7 +162,7 @@ impl Task {
             post_sampling: wanted.post_sampling,
             special: request.special,
         });
-        let (token, probs) = self.sampler.sample(logits, report)?;
+        let (token, probs) = self.sampler.sample(scores, report)?;
         self.sampler.accept(token);
         self.phase = Phase::Decode(token);
         self.tokens.push(token);
@@ -265,6 +274,8 @@ impl Task {
             has_next_token: true,
             has_new_line: self.answer.has_new_line(),
             generated: self.answer.text().to_owned(),
+            timings: self.timings(),
+            saved_time: Duration::ZERO,
         }
     }
 

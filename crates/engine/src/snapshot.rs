@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{Generate, Placed};
+use crate::{Generate, Placed, Timings};
 
 /// One slot, for `GET /slots`.
 #[derive(Debug, Clone)]
@@ -45,6 +45,11 @@ pub struct SlotTask {
     pub has_new_line: bool,
     /// The text generated so far.
     pub generated: String,
+    /// Counts and times so far, or of the whole request when it is over; while the prompt is being evaluated, the time of
+    /// what is done of it.
+    pub timings: Timings,
+    /// What evaluating the cached tokens too would have taken, at the speed at which this engine has evaluated prompts.
+    pub saved_time: Duration,
 }
 
 /// Counters since the engine started, for `GET /metrics`.

@@ -11,7 +11,7 @@ use crate::embed::Embedding;
 use crate::engine::Engine;
 use crate::outbox::Outbox;
 use crate::slot_file::SlotJob;
-use crate::{Clock, Generate, SlotStore};
+use crate::{Clock, EngineError, Event, Generate, SlotStore};
 
 /// A job that has been overtaken by so many others, for each slot, is not overtaken any more.
 const PATIENCE: u32 = 4;
@@ -56,6 +56,15 @@ impl Errand {
             Self::Slot(job) => job.is_abandoned(),
         }
     }
+
+    fn fail(self, error: EngineError) {
+        // Whoever waits may have left.
+        match self {
+            Self::Generate(request) => request.events.send(Event::Failed(error)),
+            Self::Embed(embedding) => drop(embedding.reply.send(Err(error))),
+            Self::Slot(job) => job.fail(error),
+        }
+    }
 }
 
 impl Waiting {
@@ -75,6 +84,13 @@ impl Waiting {
 
     pub(crate) fn len(&self) -> u32 {
         u32::try_from(self.jobs.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Refuses all that waits.
+    pub(crate) fn fail_all(&mut self, error: &EngineError) {
+        for job in self.jobs.drain(..) {
+            job.errand.fail(error.clone());
+        }
     }
 
     pub(crate) fn drop_abandoned(&mut self) {

@@ -34,5 +34,18 @@ pub enum ModelError {
     Step(String),
     /// The backend failed.
     #[error(transparent)]
-    Compute(#[from] ComputeError),
+    Compute(ComputeError),
+    /// The backend's device is gone, and the model with it: it has to be loaded again. Holds the device's reason.
+    #[error("the GPU device was lost: {0}")]
+    DeviceLost(String),
+}
+
+impl From<ComputeError> for ModelError {
+    fn from(error: ComputeError) -> Self {
+        match error {
+            ComputeError::DeviceLost(reason) => Self::DeviceLost(reason),
+            ComputeError::Source(error) => Self::Source(error),
+            error => Self::Compute(error),
+        }
+    }
 }

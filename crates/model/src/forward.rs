@@ -69,19 +69,80 @@ pub struct Sequence<'a> {
 pub enum Output {
     /// Only the KV is wanted (all but the last chunk of a prompt).
     Nothing,
-    /// Logits of the last token: one row of [`StepOutput::logits`].
+    /// Logits of the last token: one of [`StepOutput::scores`].
     LastLogits,
+    /// The so many best of the last token's logits, below [`MAX_TOP`](reprise_compute::MAX_TOP): one of
+    /// [`StepOutput::scores`]. All of them come instead when the best are not told apart by their values, so that
+    /// nobody depends on an order among equals, and when another sequence of the step asks for all.
+    Top(u32),
     /// The normed hidden state of every token: rows of [`StepOutput::hidden`].
     Hidden,
+}
+
+impl Output {
+    /// Whether one of [`StepOutput::scores`] answers it.
+    #[must_use]
+    pub fn wants_scores(self) -> bool {
+        matches!(self, Self::LastLogits | Self::Top(_))
+    }
 }
 
 /// Results of a step, reused from step to step.
 #[derive(Debug, Default)]
 pub struct StepOutput {
-    /// `[sequences that asked for logits, vocabulary] f32`, in batch order.
+    /// `[sequences that asked for logits, vocabulary] f32`, in batch order; empty when [`Self::top`] has them.
     pub logits: Vec<f32>,
+    /// The best logits of the sequences that asked for them, in batch order; empty when [`Self::logits`] has them all.
+    pub top: Top,
     /// `[tokens of sequences that asked for hidden states, width] f32`, in batch order.
     pub hidden: Vec<f32>,
+}
+
+/// The best logits of several sequences.
+#[derive(Debug, Default)]
+pub struct Top {
+    /// Logits of a sequence; zero while there are none.
+    pub count: usize,
+    /// `[sequences, count] f32`, descending, without equals.
+    pub logits: Vec<f32>,
+    /// Their tokens, `[sequences, count]`.
+    pub tokens: Vec<u32>,
+}
+
+/// Logits of one token.
+#[derive(Debug, Clone, Copy)]
+pub enum Scores<'a> {
+    /// Of the whole vocabulary, by token id.
+    All(&'a [f32]),
+    /// The best, descending and without equals, and their tokens.
+    Top {
+        /// Logits.
+        logits: &'a [f32],
+        /// Token ids.
+        tokens: &'a [u32],
+    },
+}
+
+impl StepOutput {
+    /// Forgets the results, and keeps the memory.
+    pub fn clear(&mut self) {
+        self.logits.clear();
+        self.top.count = 0;
+        self.top.logits.clear();
+        self.top.tokens.clear();
+        self.hidden.clear();
+    }
+
+    /// Logits of the `row`-th sequence that asked for some, from a model of `vocab` tokens; `None` if there are none.
+    #[must_use]
+    pub fn scores(&self, row: usize, vocab: usize) -> Option<Scores<'_>> {
+        if self.top.count == 0 {
+            return self.logits.get(row * vocab..(row + 1) * vocab).map(Scores::All);
+        }
+        let range = row * self.top.count..(row + 1) * self.top.count;
+        let (logits, tokens) = self.top.logits.get(range.clone()).zip(self.top.tokens.get(range))?;
+        Some(Scores::Top { logits, tokens })
+    }
 }
 
 /// Cells whose K is re-rotated.

@@ -20,9 +20,9 @@ mod rope;
 mod weights;
 
 pub use error::ModelError;
-pub use forward::{CellShift, Forward, ModelInfo, Output, Sequence, StepOutput};
+pub use forward::{CellShift, Forward, ModelInfo, Output, Scores, Sequence, StepOutput, Top};
 pub use load::load;
 pub use memory::{MemoryNeed, memory_needed};
 pub use model::Model;
 pub use options::{LoadOptions, LoadProgress, RopeOverrides, RopeScaling};
-pub use reprise_compute::{BLOCK_TOKENS, Cell, CellRun, ComputeError, KvShape};
+pub use reprise_compute::{BLOCK_TOKENS, Cell, CellRun, ComputeError, KvShape, MAX_TOP};

@@ -1,6 +1,6 @@
 //! From a GGUF file to a model that can run.
 
-use reprise_compute::Backend;
+use reprise_compute::{Backend, Readout};
 use reprise_gguf::{Gguf, ModelSource, TensorInfo};
 
 use crate::activations::Activations;
@@ -59,5 +59,5 @@ pub async fn load<B: Backend>(
         backend: backend.name(),
     };
     let limits = Limits { blocks: options.blocks, batch: options.batch, logit_rows: options.logit_rows };
-    Ok(Model { backend, network, kv, activations, info, limits })
+    Ok(Model { backend, network, kv, activations, readout: Readout::default(), info, limits })
 }

@@ -1,6 +1,8 @@
 //! Stage 8: a loaded model behind the [`Forward`] seam: checks a step, lays it out, records it, reads it back.
 
-use reprise_compute::{BLOCK_TOKENS, Backend, Cell, CellRun, Pass, SequenceLayout, StepLayout};
+use reprise_compute::{
+    BLOCK_TOKENS, Backend, Cell, CellRun, MAX_TOP, Pass, Readback, Readout, SequenceLayout, StepLayout,
+};
 
 use crate::activations::Activations;
 use crate::arch::{Network, Step};
@@ -14,6 +16,7 @@ pub struct Model<B: Backend> {
     pub(crate) network: Network<B::Weight>,
     pub(crate) kv: B::Kv,
     pub(crate) activations: Activations<B::Tensor>,
+    pub(crate) readout: Readout,
     pub(crate) info: ModelInfo,
     pub(crate) limits: Limits,
 }
@@ -36,12 +39,11 @@ impl<B: Backend> Forward for Model<B> {
 
     async fn forward(&mut self, batch: &[Sequence<'_>], out: &mut StepOutput) -> Result<(), ModelError> {
         self.limits.check_step(batch, self.info.vocab)?;
-        out.logits.clear();
-        out.hidden.clear();
+        out.clear();
         // A pass reads one tensor back, so sequences that ask for hidden states get a pass of their own.
         let (hidden, others): (Vec<_>, Vec<_>) = batch.iter().partition(|s| s.output == Output::Hidden);
         if !others.is_empty() {
-            self.logits(&others, &mut out.logits).await?;
+            self.scores(&others, out).await?;
         }
         if !hidden.is_empty() {
             self.hidden(&hidden, &mut out.hidden).await?;
@@ -82,12 +84,13 @@ impl<B: Backend> Forward for Model<B> {
 }
 
 impl<B: Backend> Model<B> {
-    /// Evaluates sequences that ask for the logits of their last token or for nothing.
-    async fn logits(&mut self, batch: &[&Sequence<'_>], out: &mut Vec<f32>) -> Result<(), ModelError> {
+    /// Evaluates sequences that ask for logits of their last token or for nothing.
+    async fn scores(&mut self, batch: &[&Sequence<'_>], out: &mut StepOutput) -> Result<(), ModelError> {
         let input = StepInput::new(batch);
         let layout = StepLayout { sequences: &input.sequences };
         let kv_only = input.last_rows.is_empty();
         let rows = if kv_only { Rows::None } else { Rows::Logits(&input.last_rows) };
+        let count = top_count(batch, self.info.vocab);
         let mut pass = self.backend.pass(&layout);
         self.network.forward(
             &mut pass,
@@ -95,8 +98,27 @@ impl<B: Backend> Model<B> {
             &mut self.kv,
             &mut self.activations,
         );
-        let wanted = (!kv_only).then_some(&self.activations.logits);
-        Ok(pass.finish(wanted, out).await?)
+        let logits = &self.activations.logits;
+        let read = match count {
+            _ if kv_only => Readback::Nothing,
+            Some(count) => Readback::Top { of: logits, count },
+            None => Readback::Rows(logits),
+        };
+        pass.finish(read, &mut self.readout).await?;
+        let Some(count) = count.filter(|_| !kv_only) else {
+            std::mem::swap(&mut out.logits, &mut self.readout.values);
+            return Ok(());
+        };
+        if has_equals(&self.readout.values, count) {
+            let pass = self.backend.pass(&StepLayout { sequences: &[] });
+            pass.finish(Readback::Rows(logits), &mut self.readout).await?;
+            std::mem::swap(&mut out.logits, &mut self.readout.values);
+            return Ok(());
+        }
+        out.top.count = count;
+        std::mem::swap(&mut out.top.logits, &mut self.readout.values);
+        std::mem::swap(&mut out.top.tokens, &mut self.readout.columns);
+        Ok(())
     }
 
     /// Evaluates sequences that ask for the hidden states of all their tokens.
@@ -106,8 +128,31 @@ impl<B: Backend> Model<B> {
         let step = Step { tokens: &input.tokens, rows: Rows::AllHidden };
         let mut pass = self.backend.pass(&layout);
         self.network.forward(&mut pass, step, &mut self.kv, &mut self.activations);
-        Ok(pass.finish(Some(&self.activations.normed), out).await?)
+        pass.finish(Readback::Rows(&self.activations.normed), &mut self.readout).await?;
+        std::mem::swap(out, &mut self.readout.values);
+        Ok(())
     }
+}
+
+/// How many of the best logits answer every sequence that asks for some: one more than they ask for, which tells
+/// whether the last that is wanted has an equal. `None` when only a whole row answers them all.
+fn top_count(batch: &[&Sequence<'_>], vocab: usize) -> Option<usize> {
+    let mut most = None;
+    for sequence in batch {
+        match sequence.output {
+            Output::Top(count) => most = most.max(Some(count as usize)),
+            Output::LastLogits => return None,
+            Output::Nothing | Output::Hidden => {}
+        }
+    }
+    most.map(|most| most.max(1).saturating_add(1))
+        .filter(|count| *count <= MAX_TOP)
+        .map(|count| count.min(vocab))
+}
+
+/// Whether neighbours in one of the rows of `count` are equal.
+fn has_equals(values: &[f32], count: usize) -> bool {
+    values.chunks(count.max(1)).any(|row| row.windows(2).any(|pair| pair[0] == pair[1]))
 }
 
 /// Sequences laid out as the rows of a step.
@@ -126,7 +171,7 @@ impl<'a> StepInput<'a> {
             let first = input.tokens.len();
             input.tokens.extend(sequence.tokens.iter().map(|token| token.0));
             let rows = first..input.tokens.len();
-            if sequence.output == Output::LastLogits {
+            if sequence.output.wants_scores() {
                 input.last_rows.push(rows.end as u32 - 1);
             }
             input.sequences.push(SequenceLayout {
@@ -149,7 +194,7 @@ impl Limits {
                 self.batch
             )));
         }
-        let rows = batch.iter().filter(|sequence| sequence.output == Output::LastLogits).count();
+        let rows = batch.iter().filter(|sequence| sequence.output.wants_scores()).count();
         if rows > self.logit_rows {
             return Err(ModelError::Step(format!(
                 "{rows} rows of logits, at most {} can be had",

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
 use reprise_compute::{Backend, Projection};
-use reprise_gguf::{GgmlDType, Gguf, ModelSource, SourceError, TensorInfo};
+use reprise_gguf::{GgmlDType, Gguf, ModelSource, TensorInfo};
 
-use crate::fingerprint::sample;
+use crate::fingerprint::{read, sample};
 use crate::{LoadProgress, ModelError};
 
 /// `[out, in]` and, where the file has one, its bias.
@@ -108,7 +107,9 @@ impl<'a, S: ModelSource, B: Backend> WeightLoader<'a, S, B> {
         if tensor.dtype != GgmlDType::F32 {
             return Err(ModelError::Invalid(format!("tensor '{name}' has type {:?}, not F32", tensor.dtype)));
         }
-        let data = self.read(tensor).await?;
+        self.sample(tensor).await?;
+        let data = read(self.source, tensor.range.clone()).await?;
+        self.taken(tensor);
         Ok(Some(
             data.chunks_exact(4)
                 .map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
@@ -122,23 +123,29 @@ impl<'a, S: ModelSource, B: Backend> WeightLoader<'a, S, B> {
     }
 
     async fn weight(&mut self, tensor: &TensorInfo) -> Result<B::Weight, ModelError> {
-        let data = self.read(tensor).await?;
-        self.backend
-            .weight(tensor.dtype, tensor.rows, tensor.cols, data)
-            .map_err(|source| ModelError::Tensor { tensor: tensor.name.clone(), source })
+        self.sample(tensor).await?;
+        let range = tensor.range.clone();
+        let weight = self.backend.weight(tensor.dtype, tensor.rows, tensor.cols, self.source, range).await;
+        let weight = weight.map_err(|error| match ModelError::from(error) {
+            ModelError::Compute(source) => ModelError::Tensor { tensor: tensor.name.clone(), source },
+            error => error,
+        })?;
+        self.taken(tensor);
+        Ok(weight)
     }
 
-    async fn read(&mut self, tensor: &TensorInfo) -> Result<Bytes, ModelError> {
-        let data = self.source.read(tensor.range.clone()).await?;
-        if data.len() as u64 != tensor.bytes() {
-            return Err(SourceError::Short { range: tensor.range.clone(), found: data.len() }.into());
-        }
-        self.samples.insert(tensor.name.clone(), sample(&data));
+    /// Notes the digest of a tensor that is about to be used.
+    async fn sample(&mut self, tensor: &TensorInfo) -> Result<(), ModelError> {
+        let digest = sample(self.source, tensor.range.clone()).await?;
+        self.samples.insert(tensor.name.clone(), digest);
+        Ok(())
+    }
+
+    fn taken(&mut self, tensor: &TensorInfo) {
         self.done.loaded += tensor.bytes();
         if let Some(progress) = &mut self.progress {
             progress(self.done);
         }
-        Ok(data)
     }
 }
 

@@ -9,7 +9,8 @@ use reprise_compute::Cpu;
 use reprise_compute::reference::{Reference, Rounding};
 use reprise_gguf::GgmlDType;
 use reprise_model::{
-    Forward, LoadOptions, ModelError, Output, RopeOverrides, RopeScaling, Sequence, StepOutput,
+    Forward, LoadOptions, MAX_TOP, ModelError, Output, RopeOverrides, RopeScaling, Scores, Sequence,
+    StepOutput,
 };
 
 /// Tokens of the prompts: across a block's border, and past the window of `gemma3`.
@@ -85,6 +86,63 @@ fn sequences_of_a_step_do_not_touch_each_other() {
             "{architecture}"
         );
     }
+}
+
+#[test]
+fn the_best_logits_are_those_of_the_whole_row() {
+    let mut model = Tiny::new("llama", GgmlDType::Q8_0, 5).load(Cpu::new(2));
+    let (first, second) = (prompt(20, 3), prompt(9, 4));
+    let rows = [evaluate(&mut model, &first, 0, &[0]), evaluate(&mut model, &second, 0, &[1])];
+    let sequence = |tokens, blocks, output| Sequence { tokens, start: 0, blocks, output };
+    let mut out = StepOutput::default();
+    let batch = [
+        sequence(&first, &[2], Output::Top(3)),
+        sequence(&first, &[3], Output::Nothing),
+        sequence(&second, &[4], Output::Top(1)),
+        sequence(&second, &[5], Output::Hidden),
+    ];
+    block_on(model.forward(&batch, &mut out)).expect("a step");
+    assert!(out.logits.is_empty());
+    for (index, row) in rows.iter().enumerate() {
+        let Some(Scores::Top { logits, tokens }) = out.scores(index, common::VOCAB) else {
+            panic!("the best logits of sequence {index}");
+        };
+        let mut order: Vec<u32> = (0..row.len() as u32).collect();
+        order.sort_by(|a, b| row[*b as usize].total_cmp(&row[*a as usize]));
+        assert!(logits.len() >= 3, "as many as any sequence asked for");
+        assert_eq!(tokens, &order[..logits.len()]);
+        assert_eq!(logits, tokens.iter().map(|token| row[*token as usize]).collect::<Vec<_>>());
+    }
+    assert!(out.scores(2, common::VOCAB).is_none());
+
+    // Who needs all logits gets them, and the others get them too.
+    for other in [Output::LastLogits, Output::Top(MAX_TOP as u32)] {
+        let batch = [sequence(&first, &[2], Output::Top(3)), sequence(&second, &[4], other)];
+        block_on(model.forward(&batch, &mut out)).expect("a step");
+        assert_eq!(out.logits, rows.concat());
+        assert!(matches!(out.scores(1, common::VOCAB), Some(Scores::All(row)) if row == rows[1]));
+    }
+}
+
+#[test]
+fn equals_among_the_best_bring_the_whole_row() {
+    let mut tiny = Tiny::new("gemma3", GgmlDType::F32, 9);
+    let tokens = prompt(5, 6);
+    let row = evaluate(&mut tiny.load(Cpu::new(2)), &tokens, 0, &[0]);
+    let best = (0..row.len()).max_by(|a, b| row[*a].total_cmp(&row[*b])).expect("a best one");
+    // The same embedding, and with it the same logit, for the best token and another one.
+    let twin = (best + 1..).find(|twin| !tokens.iter().any(|t| t.index() == *twin)).expect("another")
+        % common::VOCAB;
+    let embedding = tiny.data("token_embd.weight");
+    let width = common::WIDTH;
+    embedding.copy_within(best * width..(best + 1) * width, twin * width);
+    let mut model = tiny.load(Cpu::new(2));
+    let row = evaluate(&mut model, &tokens, 0, &[0]);
+    assert_eq!(row[best], row[twin]);
+    let mut out = StepOutput::default();
+    let sequence = Sequence { tokens: &tokens, start: 0, blocks: &[1], output: Output::Top(1) };
+    block_on(model.forward(&[sequence], &mut out)).expect("a step");
+    assert!(matches!(out.scores(0, common::VOCAB), Some(Scores::All(found)) if found == row));
 }
 
 #[test]

@@ -6,6 +6,7 @@
 
 pub(crate) mod bias;
 pub(crate) mod chat;
+mod defaults;
 pub(crate) mod embedding;
 pub(crate) mod field;
 pub(crate) mod native;

@@ -1,8 +1,6 @@
 //! `GET /slots` and the answers to slot actions.
 
-use std::time::Duration;
-
-use reprise_engine::{SlotSnapshot, SlotTask};
+use reprise_engine::{SlotFile, SlotSnapshot, SlotTask};
 use reprise_text::Text;
 use serde::Serialize;
 
@@ -36,7 +34,23 @@ struct Task {
     n_prompt_tokens_cache: u32,
     params: Settings,
     next_token: [NextToken; 1],
+    placement: Account,
+}
+
+/// Where the tokens of a slot's request came from and what they took; unlike llama-server's counts it stays when the
+/// request is over. Reprise's own.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+struct Account {
+    #[serde(flatten)]
     placement: Placement,
+    /// Prompt tokens that were evaluated.
+    processed: u32,
+    /// Tokens that were sampled.
+    generated: u32,
+    /// From the start of the prompt to its last logits: the first token comes with them.
+    prompt_ms: f64,
+    /// What evaluating the cached tokens too would have taken.
+    saved_ms: f64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -88,7 +102,13 @@ impl Slot {
                     n_remain: task.remaining.map_or(-1, i64::from),
                     n_decoded: task.decoded,
                 }],
-                placement: Placement::from(&task.placed),
+                placement: Account {
+                    placement: Placement::from(&task.placed),
+                    processed: task.timings.prompt,
+                    generated: task.timings.predicted,
+                    prompt_ms: milliseconds(task.timings.prompt_time),
+                    saved_ms: milliseconds(task.saved_time),
+                },
             }),
             texts: (debug && (task.is_some() || snapshot.tokens > 0)).then(texts),
         }
@@ -105,11 +125,12 @@ pub(crate) struct Saved {
     timings: SaveTime,
 }
 
-/// A slot was read from a file.
+/// A slot was read from a file, or from the body of a request.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Restored {
     id_slot: i32,
-    filename: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    filename: Option<String>,
     n_restored: u32,
     n_read: u64,
     timings: RestoreTime,
@@ -134,16 +155,18 @@ struct RestoreTime {
 
 impl Saved {
     /// What was written, under the id that was asked for.
-    pub(crate) fn new(id_slot: i32, name: &FileName, tokens: u32, bytes: u64, time: Duration) -> Self {
+    pub(crate) fn new(id_slot: i32, name: &FileName, file: SlotFile) -> Self {
+        let SlotFile { tokens, bytes, time } = file;
         let timings = SaveTime { save_ms: milliseconds(time) };
         Self { id_slot, filename: name.to_string(), n_saved: tokens, n_written: bytes, timings }
     }
 }
 
 impl Restored {
-    /// What was read, under the id that was asked for.
-    pub(crate) fn new(id_slot: i32, name: &FileName, tokens: u32, bytes: u64, time: Duration) -> Self {
+    /// What was read, under the id that was asked for; from the file `name`, if it was one.
+    pub(crate) fn new(id_slot: i32, name: Option<&FileName>, file: SlotFile) -> Self {
+        let SlotFile { tokens, bytes, time } = file;
         let timings = RestoreTime { restore_ms: milliseconds(time) };
-        Self { id_slot, filename: name.to_string(), n_restored: tokens, n_read: bytes, timings }
+        Self { id_slot, filename: name.map(FileName::to_string), n_restored: tokens, n_read: bytes, timings }
     }
 }

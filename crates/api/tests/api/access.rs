@@ -52,6 +52,14 @@ fn preflights_are_answered_everywhere() {
         assert_eq!(reply.header("access-control-allow-headers"), "*");
         assert_eq!(reply.header("content-type"), "text/html");
     }
+    for (path, methods) in [
+        ("/slots/0/state", "GET, POST, DELETE, OPTIONS, PUT"),
+        ("/slots/0", "GET, POST, DELETE, OPTIONS"),
+        ("/state", "GET, POST, DELETE, OPTIONS"),
+    ] {
+        let reply = server.send(with_header(Method::OPTIONS, path, "origin", "http://a.b"));
+        assert_eq!(reply.header("access-control-allow-methods"), methods, "{path}");
+    }
     let reply = server.send(with_header(Method::GET, "/health", "origin", "http://a.b"));
     assert_eq!(reply.header("access-control-allow-origin"), "http://a.b");
 }
@@ -64,6 +72,12 @@ fn foreign_pages_may_not_act_on_slots() {
     assert!(message.contains("--cors-origins"), "{message}");
     assert_eq!(server.send(erase("http://localhost:3000")).status, StatusCode::OK);
     assert_eq!(server.raw("/slots/0?action=erase", "").status, StatusCode::OK);
+    for method in [Method::GET, Method::PUT] {
+        let state = with_header(method, "/slots/0/state", "origin", "http://evil.example");
+        server.send(state).error(403, "permission_error");
+    }
+    let state = with_header(Method::GET, "/slots/0/state", "origin", "http://localhost:3000");
+    assert_eq!(server.open(state).status(), StatusCode::OK);
     // Reading and asking stay open, as in the reference.
     assert_eq!(
         server.send(with_header(Method::GET, "/slots", "origin", "http://evil.example")).status,

@@ -3,6 +3,7 @@
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
+use futures::FutureExt;
 use futures::executor::LocalPool;
 use futures::task::LocalSpawnExt;
 use reprise_api::{ApiConfig, router};
@@ -87,7 +88,7 @@ impl Server {
         let clock = model.controls().clock().clone();
         let (engine, handle) = Engine::new(model, text, Some(MemoryStore::default()), clock, engine_config());
         let pool = LocalPool::new();
-        pool.spawner().spawn_local(engine.run()).expect("a fresh pool takes tasks");
+        pool.spawner().spawn_local(engine.run().map(drop)).expect("a fresh pool takes tasks");
         Self { pool, router: router(handle, config) }
     }
 
@@ -102,6 +103,16 @@ impl Server {
         let bytes = self.pool.run_until(to_bytes(body, usize::MAX)).expect("a whole body");
         let text = String::from_utf8(bytes.to_vec()).expect("UTF-8");
         Reply { status: head.status, headers: head.headers, text }
+    }
+
+    /// A download.
+    pub(crate) fn bytes(&mut self, request: Request<Body>) -> Vec<u8> {
+        let (head, body) = self.open(request).into_parts();
+        let bytes = self.pool.run_until(to_bytes(body, usize::MAX)).expect("a whole body").to_vec();
+        assert_eq!(head.status, StatusCode::OK);
+        assert_eq!(head.headers["content-type"], "application/octet-stream");
+        assert_eq!(head.headers["content-length"], bytes.len().to_string().as_str());
+        bytes
     }
 
     pub(crate) fn get(&mut self, path: &str) -> Reply {

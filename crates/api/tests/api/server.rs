@@ -100,3 +100,17 @@ fn everything_else_is_not_found() {
         assert_eq!(reply.error(404, "not_found_error"), "File Not Found", "{method} {path}");
     }
 }
+
+#[test]
+fn a_lost_device_is_a_reason_to_try_again() {
+    let model = model();
+    let controls = model.controls();
+    let mut server = Server::with(model, api_config());
+    server.ask("/completion", &json!({"prompt": "x", "n_predict": 1}));
+    controls.lose_device();
+    let message =
+        server.post("/completion", &json!({"prompt": "x", "n_predict": 1})).error(503, "unavailable_error");
+    assert!(message.contains("device was lost") && message.ends_with("try again"), "{message}");
+    // The engine has ended; its host may start another one.
+    server.get("/slots").error(503, "unavailable_error");
+}

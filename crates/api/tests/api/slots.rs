@@ -1,5 +1,7 @@
 //! `/slots` and slot actions.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::http::{Method, StatusCode};
 use serde_json::json;
@@ -29,7 +31,29 @@ fn a_used_slot_shows_its_request() {
     );
     assert_eq!(slot["params"]["n_predict"], 2);
     assert!(slot["params"].get("stop").is_none() && slot.get("prompt").is_none());
-    assert_eq!(slot["placement"]["reason"], "pinned");
+    // The account stays when llama-server's counts are gone.
+    let placement = &slot["placement"];
+    assert_eq!((&placement["reason"], &placement["cached"]), (&json!("pinned"), &json!(0)));
+    assert_eq!((&placement["processed"], &placement["generated"]), (&json!(4), &json!(2)));
+}
+
+#[test]
+fn a_slot_tells_what_its_cache_has_saved() {
+    let model = model();
+    model.controls().set_cost(Duration::ZERO, Duration::from_millis(10));
+    let mut server = Server::with(model, api_config());
+    let body = json!({"prompt": ids("abcdefg"), "n_predict": 1, "id_slot": 0});
+    server.ask("/completion", &body);
+    let account = |server: &mut Server| server.get("/slots").json()[0]["placement"].take();
+    let first = account(&mut server);
+    assert_eq!(
+        (&first["processed"], &first["prompt_ms"], &first["saved_ms"]),
+        (&json!(8), &json!(80.0), &json!(0.0))
+    );
+    server.ask("/completion", &body);
+    let second = account(&mut server);
+    assert_eq!((&second["cached"], &second["processed"]), (&json!(7), &json!(1)));
+    assert_eq!((&second["prompt_ms"], &second["saved_ms"]), (&json!(10.0), &json!(70.0)));
 }
 
 #[test]
@@ -88,6 +112,50 @@ fn a_saved_slot_comes_back() {
 }
 
 #[test]
+fn the_state_of_a_slot_is_downloaded_and_uploaded() {
+    let mut server = Server::new();
+    let body = |slot: u32| json!({"prompt": ids("abcdefgh"), "n_predict": 1, "id_slot": slot});
+    server.ask("/completion", &body(1));
+    let state = server.bytes(request(Method::GET, "/slots/1/state", Body::empty()));
+    let saved = server.ask("/slots/1?action=save", &json!({"filename": "one.bin"}));
+    assert_eq!(saved["n_written"], state.len());
+
+    // 98 wraps around to slot 0, and the answer repeats what was asked.
+    let put = |server: &mut Server, path: &str, state: Vec<u8>| {
+        server.send(request(Method::PUT, path, Body::from(state)))
+    };
+    let taken = put(&mut server, "/slots/98/state", state.clone()).json();
+    assert_eq!((&taken["id_slot"], &taken["n_restored"]), (&json!(98), &json!(9)));
+    assert_eq!(taken["n_read"], state.len());
+    assert!(taken["timings"]["restore_ms"].is_f64() && taken.get("filename").is_none());
+    assert_eq!(server.ask("/completion", &body(0))["timings"]["cache_n"], 8);
+
+    for bad in [Vec::new(), state[..state.len() - 1].to_vec(), b"no state of a slot".to_vec()] {
+        let message = put(&mut server, "/slots/0/state", bad).error(400, "invalid_request_error");
+        assert!(message.starts_with("Unable to restore slot: "), "{message}");
+    }
+    assert_eq!(
+        put(&mut server, "/slots/x/state", state).error(400, "invalid_request_error"),
+        "Invalid slot ID"
+    );
+    assert_eq!(server.ask("/completion", &body(0))["timings"]["cache_n"], 8);
+}
+
+#[test]
+fn a_state_may_be_larger_than_a_request_but_not_than_a_slot() {
+    let mut config = api_config();
+    config.body_limit = 10;
+    let mut server = Server::with(model(), config);
+    let put = |server: &mut Server, state: Vec<u8>| {
+        server.send(request(Method::PUT, "/slots/0/state", Body::from(state)))
+    };
+    let state = server.bytes(request(Method::GET, "/slots/0/state", Body::empty()));
+    assert!(state.len() > 10);
+    assert_eq!(put(&mut server, state).json()["n_restored"], 0);
+    put(&mut server, vec![0; (1 << 20) + 1]).error(413, "invalid_request_error");
+}
+
+#[test]
 fn ids_actions_and_names_are_checked() {
     let mut server = Server::new();
     for (path, body, message) in [
@@ -128,6 +196,9 @@ fn switched_off_endpoints_say_how_to_switch_them_on() {
     let mut server = Server::with(model(), config);
     let message = server.get("/slots").error(501, "not_supported_error");
     assert_eq!(message, "This server does not support slots endpoint. Start it with `--slots`");
+    for method in [Method::GET, Method::PUT] {
+        server.send(request(method, "/slots/0/state", Body::empty())).error(501, "not_supported_error");
+    }
     let message = server.raw("/slots/0?action=erase", "").error(501, "not_supported_error");
     assert_eq!(message, "This server does not support slots action. Start it with `--slot-save-path`");
 }

@@ -33,7 +33,8 @@ impl ReferenceKv {
         let start = self.index(layer, part, offset);
         let data = self.make(block).expect("a block of the memory");
         for (to, from) in data[start..].iter_mut().zip(values) {
-            *to = f16::from_f64(*from);
+            // Through f32, which is what backends round: `from_f64` in software looks at the upper 32 bits only.
+            *to = f16::from_f32(*from as f32);
         }
     }
 
@@ -128,7 +129,7 @@ impl ReferenceKv {
 }
 
 fn check_run(at: Cell, count: usize) -> Result<(), ComputeError> {
-    if at.offset as usize + count <= BLOCK_TOKENS {
+    if (at.offset as usize).saturating_add(count) <= BLOCK_TOKENS {
         return Ok(());
     }
     Err(ComputeError::Block { block: at.block, state: "shorter than the run of cells" })

@@ -6,13 +6,15 @@ mod cells;
 mod pass;
 mod weight;
 
-use bytes::Bytes;
-use reprise_gguf::GgmlDType;
+use std::ops::Range;
+
+use reprise_gguf::{GgmlDType, ModelSource};
 
 pub use cells::ReferenceKv;
 pub use pass::ReferencePass;
 pub use weight::ReferenceWeight;
 
+use crate::source::whole;
 use crate::{Backend, Cell, CellRun, ComputeError, KvShape, Rope, StepLayout};
 
 /// What happens to activations before they meet quantised weights.
@@ -65,14 +67,15 @@ impl Backend for Reference {
         "reference (f64)".to_owned()
     }
 
-    fn weight(
+    async fn weight<S: ModelSource>(
         &self,
         dtype: GgmlDType,
         rows: usize,
         cols: usize,
-        data: Bytes,
+        source: &S,
+        range: Range<u64>,
     ) -> Result<Self::Weight, ComputeError> {
-        ReferenceWeight::new(dtype, rows, cols, &data)
+        ReferenceWeight::new(dtype, rows, cols, &whole(source, range).await?)
     }
 
     fn tensor(&self, _capacity: usize, width: usize) -> Result<Self::Tensor, ComputeError> {

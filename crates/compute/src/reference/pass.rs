@@ -1,9 +1,14 @@
 //! What every operation means, in f64.
 
+use std::cmp::Ordering;
+
 use super::cells::ReferenceKv;
 use super::weight::ReferenceWeight;
 use super::{ReferenceTensor, Rounding};
-use crate::{Activation, Attention, BLOCK_TOKENS, ComputeError, Pairing, Pass, Projection, Rope, StepLayout};
+use crate::{
+    Activation, Attention, BLOCK_TOKENS, ComputeError, MAX_TOP, Pairing, Pass, Projection, Readback, Readout,
+    Rope, StepLayout,
+};
 
 /// The operations of one step.
 #[derive(Debug)]
@@ -146,9 +151,27 @@ impl Pass for ReferencePass<'_> {
         x.data.iter_mut().for_each(|x| *x = (*x / cap).tanh() * cap);
     }
 
-    async fn finish(self, x: Option<&ReferenceTensor>, out: &mut Vec<f32>) -> Result<(), ComputeError> {
+    async fn finish(
+        self,
+        read: Readback<'_, ReferenceTensor>,
+        out: &mut Readout,
+    ) -> Result<(), ComputeError> {
         out.clear();
-        out.extend(x.into_iter().flat_map(|x| &x.data).map(|&x| x as f32));
+        match read {
+            Readback::Nothing => {}
+            Readback::Rows(x) => out.values.extend(x.data.iter().map(|&x| x as f32)),
+            Readback::Top { of, count } => {
+                for row in of.rows() {
+                    let mut row: Vec<(f32, u32)> = row.iter().map(|&x| x as f32).zip(0..).collect();
+                    row.iter_mut().filter(|(x, _)| x.is_nan()).for_each(|(x, _)| *x = f32::NEG_INFINITY);
+                    // Stable: equal values keep the order of their columns.
+                    row.sort_by(|(a, _), (b, _)| b.partial_cmp(a).unwrap_or(Ordering::Equal));
+                    row.truncate(count.min(MAX_TOP));
+                    out.values.extend(row.iter().map(|(x, _)| x));
+                    out.columns.extend(row.iter().map(|(_, column)| column));
+                }
+            }
+        }
         Ok(())
     }
 }

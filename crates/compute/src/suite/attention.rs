@@ -2,7 +2,10 @@
 
 use super::inputs::{Rows, finish, floats};
 use super::{Case, Run};
-use crate::{Attention, BLOCK_TOKENS, Backend, ComputeError, KvShape, Pass, SequenceLayout, StepLayout};
+use crate::{
+    Attention, BLOCK_TOKENS, Backend, ComputeError, KvShape, Pass, Readback, Readout, SequenceLayout,
+    StepLayout,
+};
 
 pub(super) async fn cases<B: Backend, F: Fn() -> B>(run: &mut Run<F>) {
     let base = Attend {
@@ -105,14 +108,14 @@ impl Attend {
                 SequenceLayout { rows: rows - total..rows, start: 0, blocks }
             })
             .collect();
-        let mut k = Rows::new(backend, shape.row(), &floats(self.seed + 1, rows * shape.row()))?;
-        let mut v = Rows::new(backend, shape.row(), &floats(self.seed + 2, rows * shape.row()))?;
+        let mut k = Rows::new(backend, shape.row(), &floats(self.seed + 1, rows * shape.row())).await?;
+        let mut v = Rows::new(backend, shape.row(), &floats(self.seed + 2, rows * shape.row())).await?;
         let layout = StepLayout { sequences: &sequences };
         let mut pass = backend.pass(&layout);
         k.load(&mut pass);
         v.load(&mut pass);
         pass.store_kv(&mut kv, LAYER, &k.tensor, &v.tensor);
-        pass.finish(None, &mut Vec::new()).await?;
+        pass.finish(Readback::Nothing, &mut Readout::default()).await?;
         Ok(kv)
     }
 
@@ -136,7 +139,7 @@ impl Attend {
             sequences.push(SequenceLayout { rows: rows..rows + new, start: end - new, blocks });
             rows += new;
         }
-        let mut q = Rows::new(backend, width, &queries)?;
+        let mut q = Rows::new(backend, width, &queries).await?;
         let mut out = backend.tensor(rows, width)?;
         let layout = StepLayout { sequences: &sequences };
         let mut pass = backend.pass(&layout);

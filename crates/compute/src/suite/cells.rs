@@ -1,13 +1,14 @@
 //! KV cells: storing, copying, rotating, exporting and importing them, and what is refused.
 
 use half::f16;
-use reprise_gguf::GgmlDType;
+use reprise_gguf::{GgmlDType, MemorySource};
 
 use super::elementwise::rope;
-use super::inputs::{Rows, floats};
+use super::inputs::{Rows, floats, weight_of};
 use super::{Case, Run};
 use crate::{
-    BLOCK_TOKENS, Backend, Cell, CellRun, ComputeError, KvShape, Pairing, Pass, SequenceLayout, StepLayout,
+    BLOCK_TOKENS, Backend, Cell, CellRun, ComputeError, KvShape, Pairing, Pass, Readback, Readout,
+    SequenceLayout, StepLayout,
 };
 
 const SHAPE: KvShape = KvShape { layers: 2, kv_heads: 3, head_dim: 10 };
@@ -50,6 +51,10 @@ pub(super) async fn cases<B: Backend, F: Fn() -> B>(run: &mut Run<F>) {
         Cells::Weight(GgmlDType::Q4_1, 2, 64, 79),
         Cells::Weight(GgmlDType::F32, 3, 5, 64),
         Cells::Weight(GgmlDType::Q8K, 1, 256, 292),
+        Cells::WeightAt(0, 64),
+        Cells::WeightAt(16, 80),
+        Cells::WeightAt(32, 96),
+        Cells::WeightAt(16, 76),
     ] {
         run.check(&case).await;
     }
@@ -69,6 +74,8 @@ enum Cells {
     Export(u32),
     /// Type, rows, columns, bytes.
     Weight(GgmlDType, usize, usize, usize),
+    /// An f32 weight `[2, 8]` from these bytes of a source of 80.
+    WeightAt(u64, u64),
 }
 
 impl Case for Cells {
@@ -105,7 +112,10 @@ impl Case for Cells {
             }
             Self::Export(block) => return Ok(halves(&backend.export_block(&kv, block, 1).await?)),
             Self::Weight(dtype, rows, cols, bytes) => {
-                backend.weight(dtype, rows, cols, vec![0; bytes].into())?;
+                weight_of(backend, dtype, rows, cols, vec![0; bytes].into()).await?;
+            }
+            Self::WeightAt(start, end) => {
+                backend.weight(GgmlDType::F32, 2, 8, &MemorySource(vec![0; 80].into()), start..end).await?;
             }
         }
         let mut all = Vec::new();
@@ -121,14 +131,14 @@ async fn filled<B: Backend>(backend: &mut B) -> Result<B::Kv, ComputeError> {
     let sequences = [SequenceLayout { rows: 0..TOKENS, start: 0, blocks: &TABLE }];
     for layer in 0..SHAPE.layers {
         let values = |part: u64| floats(layer as u64 * 2 + part, TOKENS * SHAPE.row());
-        let mut k = Rows::new(backend, SHAPE.row(), &values(1))?;
-        let mut v = Rows::new(backend, SHAPE.row(), &values(2))?;
+        let mut k = Rows::new(backend, SHAPE.row(), &values(1)).await?;
+        let mut v = Rows::new(backend, SHAPE.row(), &values(2)).await?;
         let layout = StepLayout { sequences: &sequences };
         let mut pass = backend.pass(&layout);
         k.load(&mut pass);
         v.load(&mut pass);
         pass.store_kv(&mut kv, layer, &k.tensor, &v.tensor);
-        pass.finish(None, &mut Vec::new()).await?;
+        pass.finish(Readback::Nothing, &mut Readout::default()).await?;
     }
     Ok(kv)
 }

@@ -61,10 +61,10 @@ impl Case for Elementwise {
 
     async fn compute<B: Backend>(&self, backend: &mut B) -> Result<Vec<f32>, ComputeError> {
         let Self { op, width, rows } = *self;
-        let mut x = Rows::new(backend, width, &floats(1, rows * width))?;
-        let mut y = Rows::new(backend, width, &floats(2, rows * width))?;
+        let mut x = Rows::new(backend, width, &floats(1, rows * width)).await?;
+        let mut y = Rows::new(backend, width, &floats(2, rows * width)).await?;
         let head = if let Op::NormHeads(head) = op { head } else { width };
-        let scale = weight(backend, GgmlDType::F32, 1, head, &floats(3, head))?;
+        let scale = weight(backend, GgmlDType::F32, 1, head, &floats(3, head)).await?;
         let plain = Plain::new(rows);
         let layout = StepLayout { sequences: &plain.sequence() };
         let mut pass = backend.pass(&layout);
@@ -109,7 +109,7 @@ impl Case for Rotate {
 
     async fn compute<B: Backend>(&self, backend: &mut B) -> Result<Vec<f32>, ComputeError> {
         let width = 3 * self.head_dim;
-        let mut x = Rows::new(backend, width, &floats(1, 7 * width))?;
+        let mut x = Rows::new(backend, width, &floats(1, 7 * width)).await?;
         let blocks = vec![0; 1000];
         let sequences = [
             SequenceLayout { rows: 0..4, start: 0, blocks: &blocks },

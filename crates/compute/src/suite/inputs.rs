@@ -3,9 +3,9 @@
 use bytes::Bytes;
 use candle_core::quantized::QTensor;
 use candle_core::{Device, Tensor};
-use reprise_gguf::GgmlDType;
+use reprise_gguf::{GgmlDType, MemorySource};
 
-use crate::{Backend, ComputeError, Pass, SequenceLayout};
+use crate::{Backend, ComputeError, Pass, Readback, Readout, SequenceLayout};
 
 /// Every type of weight that a backend may be asked to take.
 pub(super) const TYPES: [GgmlDType; 13] = [
@@ -36,7 +36,7 @@ pub(super) fn floats(seed: u64, len: usize) -> Vec<f32> {
 }
 
 /// `values` as a backend's weight of type `dtype`.
-pub(super) fn weight<B: Backend>(
+pub(super) async fn weight<B: Backend>(
     backend: &B,
     dtype: GgmlDType,
     rows: usize,
@@ -47,7 +47,19 @@ pub(super) fn weight<B: Backend>(
         .and_then(|tensor| QTensor::quantize(&tensor, dtype))
         .and_then(|tensor| Ok(Bytes::copy_from_slice(&tensor.data()?)))
         .map_err(|e| ComputeError::Device(format!("cannot make the inputs: {e}")))?;
-    backend.weight(dtype, rows, cols, bytes)
+    weight_of(backend, dtype, rows, cols, bytes).await
+}
+
+/// All of `bytes` as a backend's weight.
+pub(super) async fn weight_of<B: Backend>(
+    backend: &B,
+    dtype: GgmlDType,
+    rows: usize,
+    cols: usize,
+    bytes: Bytes,
+) -> Result<B::Weight, ComputeError> {
+    let range = 0..bytes.len() as u64;
+    backend.weight(dtype, rows, cols, &MemorySource(bytes), range).await
 }
 
 /// Activations on a backend, put there by looking them up in an f32 table.
@@ -59,9 +71,9 @@ pub(super) struct Rows<B: Backend> {
 }
 
 impl<B: Backend> Rows<B> {
-    pub(super) fn new(backend: &B, width: usize, values: &[f32]) -> Result<Self, ComputeError> {
+    pub(super) async fn new(backend: &B, width: usize, values: &[f32]) -> Result<Self, ComputeError> {
         let rows = values.len() / width;
-        let table = weight(backend, GgmlDType::F32, rows, width, values)?;
+        let table = weight(backend, GgmlDType::F32, rows, width, values).await?;
         Ok(Self { table, ids: (0..rows as u32).collect(), tensor: backend.tensor(rows, width)? })
     }
 
@@ -88,7 +100,7 @@ impl Plain {
 
 /// Ends a step and gives the rows of `x`.
 pub(super) async fn finish<P: Pass>(pass: P, x: &P::Tensor) -> Result<Vec<f32>, ComputeError> {
-    let mut out = Vec::new();
-    pass.finish(Some(x), &mut out).await?;
-    Ok(out)
+    let mut out = Readout::default();
+    pass.finish(Readback::Rows(x), &mut out).await?;
+    Ok(out.values)
 }

@@ -57,13 +57,16 @@ impl Case for Linear {
 
     async fn compute<B: Backend>(&self, backend: &mut B) -> Result<Vec<f32>, ComputeError> {
         let tokens = self.x.len() / self.cols;
-        let mut x = Rows::new(backend, self.cols, &self.x)?;
+        let mut x = Rows::new(backend, self.cols, &self.x).await?;
         let (mut weights, mut biases, mut outs) = (Vec::new(), Vec::new(), Vec::new());
         for (i, &(dtype, out, biased)) in self.weights.iter().enumerate() {
             let seed = 10 + i as u64;
-            weights.push(weight(backend, dtype, out, self.cols, &floats(seed, out * self.cols))?);
-            let bias = biased.then(|| weight(backend, GgmlDType::F32, 1, out, &floats(seed + 100, out)));
-            biases.push(bias.transpose()?);
+            weights.push(weight(backend, dtype, out, self.cols, &floats(seed, out * self.cols)).await?);
+            biases.push(if biased {
+                Some(weight(backend, GgmlDType::F32, 1, out, &floats(seed + 100, out)).await?)
+            } else {
+                None
+            });
             outs.push(backend.tensor(tokens, out)?);
         }
         let plain = Plain::new(tokens);
@@ -102,7 +105,7 @@ impl Case for Embed {
     }
 
     async fn compute<B: Backend>(&self, backend: &mut B) -> Result<Vec<f32>, ComputeError> {
-        let table = weight(backend, self.dtype, 9, self.cols, &floats(3, 9 * self.cols))?;
+        let table = weight(backend, self.dtype, 9, self.cols, &floats(3, 9 * self.cols)).await?;
         let mut out = backend.tensor(4, self.cols)?;
         let tokens = [8, 0, 5, 5];
         let plain = Plain::new(tokens.len());

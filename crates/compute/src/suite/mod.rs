@@ -10,6 +10,7 @@ mod elementwise;
 mod inputs;
 mod invariance;
 mod linear;
+mod top;
 
 use std::fmt;
 
@@ -39,6 +40,7 @@ pub async fn run_all<B: Backend>(make: impl Fn() -> B, rounding: Rounding) -> Re
     elementwise::cases(&mut run).await;
     attention::cases(&mut run).await;
     cells::cases(&mut run).await;
+    top::cases(&mut run).await;
     run.report
 }
 

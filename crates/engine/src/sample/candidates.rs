@@ -45,6 +45,14 @@ impl Candidates {
         self.selected = 0;
     }
 
+    /// Starts a step with the best candidates alone, given in descending order.
+    pub(super) fn load_best(&mut self, logits: &[f32], tokens: &[u32]) {
+        self.items.clear();
+        self.items.extend(logits.iter().zip(tokens).map(|(&logit, &id)| Candidate { id, logit, p: 0.0 }));
+        self.sorted = true;
+        self.selected = 0;
+    }
+
     /// The token that the chain has selected.
     pub(super) fn chosen(&self) -> Option<Candidate> {
         self.items.get(self.selected).copied()

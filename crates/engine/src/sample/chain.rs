@@ -93,6 +93,37 @@ impl Chain {
         }
     }
 
+    /// How many of the best candidates decide the choice whatever the others are, if their logits differ: a chain that
+    /// starts with those alone goes on with the same candidates in the same order, and draws as often. `None` when all
+    /// may count.
+    pub(super) fn reach(&self) -> Option<u32> {
+        if self.is_greedy() {
+            return Some(1);
+        }
+        self.0.iter().find(|link| !link.is_inert()).and_then(|link| match link {
+            Link::TopK(k) => u32::try_from(*k).ok(),
+            _ => None,
+        })
+    }
+
+    /// Whether the best candidate is chosen in any case: nothing moves it, and some link leaves nothing beside it.
+    fn is_greedy(&self) -> bool {
+        let mut alone = false;
+        for link in &self.0 {
+            match link {
+                Link::Temperature(temperature) if temperature.is_greedy() => alone = true,
+                Link::TopNSigma(_)
+                | Link::TopK(_)
+                | Link::TopP { .. }
+                | Link::MinP { .. }
+                | Link::Dist(_) => {}
+                link if link.is_inert() => {}
+                _ => return false,
+            }
+        }
+        alone
+    }
+
     /// Tells the samplers that look back about a token of the prompt or of the text.
     pub(super) fn accept(&mut self, token: TokenId) {
         for link in &mut self.0 {
@@ -101,6 +132,20 @@ impl Chain {
                 Link::Dry(dry) => dry.accept(token),
                 _ => {}
             }
+        }
+    }
+}
+
+impl Link {
+    /// Whether the link leaves every candidate as it is.
+    fn is_inert(&self) -> bool {
+        match self {
+            Self::TopNSigma(n) => *n <= 0.0,
+            Self::TopK(k) => *k <= 0,
+            Self::TopP { p, .. } => *p >= 1.0,
+            Self::MinP { p, .. } => *p <= 0.0,
+            Self::Temperature(temperature) => temperature.is_neutral(),
+            _ => false,
         }
     }
 }

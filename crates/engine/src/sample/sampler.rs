@@ -1,6 +1,7 @@
 //! The sampler of one running request.
 
 use reprise_gguf::TokenId;
+use reprise_model::Scores;
 use reprise_text::{Special, Text, VocabKind};
 
 use super::candidates::{Candidate, Candidates};
@@ -74,25 +75,54 @@ impl Sampler {
         })
     }
 
-    /// Chooses a token from a row of logits (`[vocab]`, more are ignored), and on demand reports probabilities.
+    /// How many of the best logits of a row of `width` decide the choice. `None` when the whole row may: with a bias,
+    /// penalties, a grammar or another link that looks at all of it, and where the row has more than the vocabulary.
+    #[must_use]
+    pub fn reach(&self, width: usize) -> Option<u32> {
+        if self.grammar.is_some() || width != self.vocab { None } else { self.chain.reach() }
+    }
+
+    /// Chooses a token, and on demand reports probabilities. The best logits alone, at least [`Sampler::reach`] of
+    /// them, give the choice that the whole row (`[vocab]`, more are ignored) would give, but no report.
     ///
     /// With a grammar the token is first chosen freely; only if the grammar rules it out is the whole chain run again
     /// on the masked logits. That second run draws again, as it does in llama-server.
     ///
     /// # Errors
-    /// [`EngineError::Backend`] when the row is shorter than the vocabulary; [`EngineError::Invalid`] when no token can
-    /// go on with the grammar, or the grammar is too complex to follow.
+    /// [`EngineError::Backend`] when there are too few logits; [`EngineError::Invalid`] when no token can go on with the
+    /// grammar, or the grammar is too complex to follow.
     pub fn sample(
+        &mut self,
+        scores: Scores<'_>,
+        report: Option<Report<'_>>,
+    ) -> Result<(TokenId, Option<TokenProbs>), EngineError> {
+        match scores {
+            Scores::All(logits) => self.sample_all(logits, report),
+            Scores::Top { logits, tokens } => Ok((self.sample_best(logits, tokens, report.is_some())?, None)),
+        }
+    }
+
+    fn sample_best(&mut self, logits: &[f32], tokens: &[u32], report: bool) -> Result<TokenId, EngineError> {
+        let reach = self.reach(self.vocab).filter(|_| !report).map_or(self.vocab, |reach| reach as usize);
+        let reach = reach.min(self.vocab);
+        let (Some(logits), Some(tokens)) = (logits.get(..reach), tokens.get(..reach)) else {
+            return Err(self.too_few(logits.len()));
+        };
+        self.candidates.load_best(logits, tokens);
+        Ok(TokenId(self.run_chain()?.id))
+    }
+
+    fn too_few(&self, found: usize) -> EngineError {
+        EngineError::Backend(format!("{found} logits for a vocabulary of {} tokens", self.vocab))
+    }
+
+    fn sample_all(
         &mut self,
         logits: &[f32],
         report: Option<Report<'_>>,
     ) -> Result<(TokenId, Option<TokenProbs>), EngineError> {
         let Some(logits) = logits.get(..self.vocab) else {
-            let found = logits.len();
-            return Err(EngineError::Backend(format!(
-                "{found} logits for a vocabulary of {} tokens",
-                self.vocab
-            )));
+            return Err(self.too_few(logits.len()));
         };
         self.candidates.load(logits);
         let mut chosen = self.run_chain()?;

@@ -42,6 +42,16 @@ impl Temperature {
         }
     }
 
+    /// Whether only the best candidate is left possible.
+    pub(super) fn is_greedy(&self) -> bool {
+        self.range <= 0.0 && self.value <= 0.0
+    }
+
+    /// Whether nothing changes.
+    pub(super) fn is_neutral(&self) -> bool {
+        self.range <= 0.0 && self.value == 1.0
+    }
+
     fn dynamic(&self, candidates: &mut Candidates) -> f32 {
         let low = (self.value - self.range).max(0.0);
         let high = self.value + self.range;

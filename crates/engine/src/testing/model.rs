@@ -48,6 +48,7 @@ struct Stored {
 pub struct Controls {
     passes: Rc<RefCell<Vec<Vec<PassEntry>>>>,
     failures: Rc<StdCell<u32>>,
+    lost: Rc<StdCell<bool>>,
     cost: Rc<StdCell<Option<(Duration, Duration)>>>,
     clock: ManualClock,
 }
@@ -81,9 +82,20 @@ impl Controls {
         self.failures.set(passes);
     }
 
+    /// Takes the model's device away.
+    pub fn lose_device(&self) {
+        self.lost.set(true);
+    }
+
     /// Lets every pass move the clock: by a time of its own, and one for each token.
     pub fn set_cost(&self, pass: Duration, token: Duration) {
         self.cost.set(Some((pass, token)));
+    }
+}
+
+impl Controls {
+    fn present(&self) -> Result<(), ModelError> {
+        if self.lost.get() { Err(ModelError::DeviceLost("it was taken away".into())) } else { Ok(()) }
     }
 }
 
@@ -198,7 +210,7 @@ impl ScriptedModel {
                 .collect::<Result<Vec<_>, _>>()?;
             match sequence.output {
                 Output::Nothing => {}
-                Output::LastLogits => {
+                Output::LastLogits | Output::Top(_) => {
                     let row = out.logits.len();
                     out.logits.resize(row + VOCAB, 0.0);
                     out.logits[row + (self.next)(&prefix).index()] = LEAD;
@@ -209,7 +221,22 @@ impl ScriptedModel {
                 ),
             }
         }
+        give_best(batch, out);
         Ok(())
+    }
+}
+
+/// Gives only the best logit of each row if nobody asks for more. The next best ones are equals, which come all or not
+/// at all.
+fn give_best(batch: &[Sequence<'_>], out: &mut StepOutput) {
+    if batch.iter().any(|sequence| sequence.output.wants_scores() && sequence.output != Output::Top(1)) {
+        return;
+    }
+    for row in std::mem::take(&mut out.logits).chunks_exact(VOCAB) {
+        let best = row.iter().zip(0..).find(|(logit, _)| **logit == LEAD);
+        out.top.count = 1;
+        out.top.logits.extend(best.map(|(logit, _)| logit));
+        out.top.tokens.extend(best.map(|(_, token)| token));
     }
 }
 
@@ -236,7 +263,8 @@ impl Forward for ScriptedModel {
             let tokens: usize = batch.iter().map(|sequence| sequence.tokens.len()).sum();
             self.controls.clock.advance(pass + token * tokens as u32);
         }
-        (out.logits, out.hidden) = (Vec::new(), Vec::new());
+        out.clear();
+        self.controls.present()?;
         let failures = self.controls.failures.get();
         self.controls.failures.set(failures.saturating_sub(1));
         self.step(batch, out, failures > 0)
@@ -265,6 +293,7 @@ impl Forward for ScriptedModel {
     }
 
     async fn export(&mut self, block: u32, tokens: u32) -> Result<Vec<u8>, ModelError> {
+        self.controls.present()?;
         let mut cells = Vec::new();
         for offset in 0..tokens {
             let stored = *self.cell(Cell { block, offset })?;

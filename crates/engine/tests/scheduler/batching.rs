@@ -247,5 +247,6 @@ fn an_engine_without_a_store_still_erases() {
         assert!(matches!(refused, Err(EngineError::Unsupported(_))));
         assert_eq!(handle.erase(0).await.unwrap(), 0);
     };
-    futures::executor::block_on(async { futures::join!(engine.run(), ask) });
+    let (ended, ()) = futures::executor::block_on(async { futures::join!(engine.run(), ask) });
+    assert_eq!(ended, reprise_engine::Ended::Drained);
 }

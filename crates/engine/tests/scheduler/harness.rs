@@ -14,8 +14,8 @@ use futures::{FutureExt, StreamExt};
 use reprise_engine::sample::Sampling;
 use reprise_engine::testing::{BOS, Controls, ScriptedModel, byte, text};
 use reprise_engine::{
-    Engine, EngineConfig, EngineError, EngineHandle, Event, Finished, Generate, Generation, Kind, Limits,
-    SlotStore, StoreError,
+    Ended, Engine, EngineConfig, EngineError, EngineHandle, Event, Finished, Generate, Generation, Kind,
+    Limits, SlotStore, StoreError,
 };
 use reprise_gguf::TokenId;
 use reprise_kv::Ppm;
@@ -24,9 +24,9 @@ use reprise_kv::Ppm;
 pub(crate) struct Bench {
     pub(crate) handle: EngineHandle,
     pub(crate) controls: Controls,
-    run: Pin<Box<dyn Future<Output = ()>>>,
+    run: Pin<Box<dyn Future<Output = Ended>>>,
     woken: Arc<Woken>,
-    pub(crate) ended: bool,
+    pub(crate) ended: Option<Ended>,
 }
 
 struct Woken(AtomicBool);
@@ -72,18 +72,20 @@ impl Bench {
         let clock = controls.clock().clone();
         let (engine, handle) = Engine::new(model, text(), Some(store), clock, config);
         let woken = Arc::new(Woken(AtomicBool::new(false)));
-        Self { handle, controls, run: Box::pin(engine.run()), woken, ended: false }
+        Self { handle, controls, run: Box::pin(engine.run()), woken, ended: None }
     }
 
     /// Polls the engine once: it takes its commands and runs one forward pass. False when it waits for commands.
     pub(crate) fn step(&mut self) -> bool {
-        if self.ended {
+        if self.ended.is_some() {
             return false;
         }
         self.woken.0.store(false, Ordering::Relaxed);
         let waker = Waker::from(Arc::clone(&self.woken));
-        self.ended = self.run.as_mut().poll(&mut Context::from_waker(&waker)).is_ready();
-        !self.ended && self.woken.0.load(Ordering::Relaxed)
+        if let Poll::Ready(ended) = self.run.as_mut().poll(&mut Context::from_waker(&waker)) {
+            self.ended = Some(ended);
+        }
+        self.ended.is_none() && self.woken.0.load(Ordering::Relaxed)
     }
 
     pub(crate) fn run_passes(&mut self, count: u32) {

@@ -3,8 +3,10 @@
 mod batching;
 mod cancel;
 mod copies;
+mod device_lost;
 mod embedding;
 mod harness;
+mod outputs;
 mod property;
 mod queue;
 mod reuse;

@@ -2,7 +2,7 @@
 
 use crate::harness::{Also, Bench, config, events, prompt, request, result, started, steps};
 use futures::FutureExt;
-use reprise_engine::{EngineError, Event, Generate, Generation, StopReason};
+use reprise_engine::{Ended, EngineError, Event, Generate, Generation, StopReason};
 
 /// A request that runs for `tokens` passes after its prompt.
 fn long(seed: u32, pin: Option<i64>, tokens: u32) -> Generate {
@@ -139,7 +139,7 @@ fn a_draining_engine_finishes_what_it_accepted_and_refuses_the_rest() {
     bench.handle.drain();
     let mut late = bench.handle.generate(long(3, None, 6));
     bench.settle();
-    assert!(bench.ended);
+    assert_eq!(bench.ended, Some(Ended::Drained));
     assert!(result(&mut running).unwrap().is_ok());
     assert!(result(&mut queued).unwrap().is_ok());
     assert!(matches!(result(&mut late), Some(Err(EngineError::Closed))));
@@ -156,7 +156,7 @@ fn the_engine_ends_when_all_handles_are_gone_and_the_work_is_done() {
     let last = std::mem::replace(&mut bench.handle, Bench::new(config(1, 256)).handle);
     drop(last);
     bench.settle();
-    assert!(bench.ended);
+    assert_eq!(bench.ended, Some(Ended::Drained));
     assert!(result(&mut running).unwrap().is_ok());
 }
 

@@ -45,6 +45,59 @@ fn a_slot_survives_a_restart() {
 }
 
 #[test]
+fn an_exported_slot_is_what_a_save_would_write() {
+    let store = TestStore::default();
+    let mut bench = bench_on(&store, config(2, 256));
+    let first = bench.complete(pinned(1, 81, 0));
+    save(&mut bench, 0, "a").unwrap();
+    let handle = bench.handle.clone();
+    let image = bench.ask(handle.export_slot(0)).unwrap();
+    let bytes = image.parts.concat();
+    assert_eq!((image.tokens, image.len()), (84, bytes.len() as u64));
+    assert_eq!(bytes, store.images.borrow()["a"]);
+
+    // Another engine, without a store.
+    let mut other = Bench::new(config(1, 256));
+    let handle = other.handle.clone();
+    let imported = other.ask(handle.import_slot(0, bytes.into())).unwrap();
+    assert_eq!((imported.tokens, imported.bytes), (84, image.len()));
+    let again = other.complete(request(prompt(1, 81)));
+    assert_eq!((again.timings.cached, again.text), (80, first.text));
+}
+
+#[test]
+fn an_import_that_fails_leaves_the_slot() {
+    let mut bench = Bench::new(config(1, 256));
+    bench.complete(pinned(1, 40, 0));
+    let handle = bench.handle.clone();
+    let mut image = bench.ask(handle.export_slot(0)).unwrap().parts.concat();
+    bench.complete(pinned(2, 50, 0));
+    let middle = image.len() / 2;
+    image[middle] ^= 0xff;
+    for bad in [image.clone(), image[..middle].to_vec(), Vec::new(), b"GGUF".to_vec()] {
+        let error = bench.ask(handle.import_slot(0, bad.into())).unwrap_err();
+        assert!(matches!(error, EngineError::Image(_)), "{error}");
+    }
+    let large = bench.ask(handle.import_slot(0, vec![0; (1 << 20) + 1].into())).unwrap_err();
+    assert!(matches!(large, EngineError::Restore(StoreError::TooLarge { .. })), "{large}");
+    assert_eq!(bench.reuse(pinned(2, 50, 0)), (0, 49, 1));
+}
+
+#[test]
+fn exports_and_imports_wait_for_their_slot() {
+    let mut bench = Bench::new(config(1, 256));
+    let handle = bench.handle.clone();
+    let mut running = handle.generate(pinned(1, 40, 0));
+    bench.step();
+    // Asked for while the slot is busy: it has what the slot holds at the end.
+    let image = bench.ask(handle.export_slot(0)).unwrap();
+    assert_eq!((image.tokens, result(&mut running).is_some()), (43, true));
+    handle.drain();
+    bench.settle();
+    assert!(matches!(bench.ask(handle.export_slot(0)), Err(EngineError::Closed)));
+}
+
+#[test]
 fn the_tutorial_of_the_reference() {
     let mut bench = Bench::new(config(2, 256));
     let asked = bench.complete(pinned(1, 21, 1).also(|request| request.limits.predict = Some(64)));

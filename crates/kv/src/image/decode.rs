@@ -6,6 +6,14 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 use crate::image::encode::{FIXED_LEN, MAGIC, VERSION, frame_seed, header_len};
 use crate::image::{FRAME_HEADER_LEN, ImageError, ImageHeader, KvType, Layout};
 
+/// The number of tokens that the first bytes of an image speak of, unverified: for lists of images.
+#[must_use]
+pub fn claimed_tokens(bytes: &[u8]) -> Option<u32> {
+    let mut reader = Reader(bytes.strip_prefix(&MAGIC)?);
+    let _version = reader.u32()?;
+    reader.u32()
+}
+
 /// What the restoring host can take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Expected {

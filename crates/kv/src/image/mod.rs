@@ -18,7 +18,7 @@ mod decode;
 mod encode;
 mod error;
 
-pub use decode::{Expected, Frames, Image};
+pub use decode::{Expected, Frames, Image, claimed_tokens};
 pub use encode::{Encoder, FRAME_HEADER_LEN};
 pub use error::ImageError;
 

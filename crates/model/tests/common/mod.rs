@@ -6,7 +6,7 @@ use futures::executor::block_on;
 use reprise_compute::{BLOCK_TOKENS, Backend, KvShape};
 use reprise_gguf::build::GgufBuilder;
 use reprise_gguf::{GgmlDType, Gguf, MemorySource, TokenId, Value};
-use reprise_model::{Forward, LoadOptions, Model, ModelError, Output, Sequence, StepOutput, load};
+use reprise_model::{Forward, LoadOptions, Model, ModelError, Output, Sequence, StepOutput, Top, load};
 
 pub(crate) const ARCHITECTURES: [&str; 4] = ["llama", "qwen2", "qwen3", "gemma3"];
 pub(crate) const VOCAB: usize = 64;
@@ -209,7 +209,8 @@ fn step<M: Forward>(
     output: Output,
 ) -> StepOutput {
     // What a step before it left behind must not show.
-    let mut out = StepOutput { logits: vec![1.0], hidden: vec![1.0] };
+    let top = Top { count: 1, logits: vec![1.0], tokens: vec![1] };
+    let mut out = StepOutput { logits: vec![1.0], top, hidden: vec![1.0] };
     let sequence = Sequence { tokens, start: start as u32, blocks, output };
     block_on(model.forward(&[sequence], &mut out)).expect("a step");
     out

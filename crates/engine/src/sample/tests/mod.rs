@@ -2,6 +2,7 @@
 
 mod chain;
 mod order;
+mod reach;
 mod sampler;
 mod server;
 mod wire;

@@ -1,6 +1,7 @@
 //! The whole sampler on the byte vocabulary of the scripted model.
 
 use reprise_gguf::TokenId;
+use reprise_model::Scores;
 
 use crate::EngineError;
 use crate::sample::{Grammar, GrammarEnv, Report, Sampler, SamplerKind, Sampling};
@@ -26,7 +27,7 @@ fn preferring(tokens: &[TokenId]) -> Vec<f32> {
 fn generate(sampler: &mut Sampler, wishes: &[TokenId], steps: usize) -> Vec<TokenId> {
     let logits = preferring(wishes);
     let mut step = || {
-        let (token, _) = sampler.sample(&logits, None).unwrap();
+        let (token, _) = sampler.sample(Scores::All(&logits), None).unwrap();
         sampler.accept(token);
         token
     };
@@ -101,7 +102,10 @@ fn a_grammar_whose_every_token_is_banned_is_an_error() {
     let grammar = Some(Grammar::Gbnf("root ::= \"%\"".to_owned()));
     let logit_bias = vec![(byte(b'%'), f32::NEG_INFINITY)];
     let mut stuck = sampler(&Sampling { grammar, logit_bias, ..greedy() }, false, &[]).unwrap();
-    assert!(matches!(stuck.sample(&preferring(&[letter(0)]), None), Err(EngineError::Invalid(_))));
+    assert!(matches!(
+        stuck.sample(Scores::All(&preferring(&[letter(0)])), None),
+        Err(EngineError::Invalid(_))
+    ));
 }
 
 #[test]
@@ -113,7 +117,7 @@ fn probabilities_before_the_chain_are_the_models() {
     logits[letter(1).index()] = 0.0;
     let report = Report { text: &text, top: 3, post_sampling: false, special: false };
     let mut sampler = sampler(&params, false, &[]).unwrap();
-    let (token, probs) = sampler.sample(&logits, Some(report)).unwrap();
+    let (token, probs) = sampler.sample(Scores::All(&logits), Some(report)).unwrap();
     let probs = probs.unwrap();
     assert_eq!((token, probs.chosen.id), (letter(1), letter(1)));
     assert!((probs.chosen.value - 0.25_f32.ln()).abs() < 1e-6);
@@ -132,7 +136,7 @@ fn probabilities_after_the_chain_leave_out_the_impossible() {
     let logits = preferring(&[EOS, letter(7), letter(8)]);
     let report = Report { text: &text, top: 5, post_sampling: true, special: true };
     let mut sampler = sampler(&params, false, &[]).unwrap();
-    let (token, probs) = sampler.sample(&logits, Some(report)).unwrap();
+    let (token, probs) = sampler.sample(Scores::All(&logits), Some(report)).unwrap();
     let probs = probs.unwrap();
     assert_eq!(probs.chosen.id, token);
     let found: Vec<_> = probs.top.iter().map(|top| (top.bytes.as_slice(), top.value)).collect();
@@ -147,7 +151,10 @@ fn what_is_no_number_is_no_candidate() {
     let mut logits = vec![f32::NAN; VOCAB];
     logits[letter(3).index()] = -1e30;
     let params = Sampling { typical_p: 0.5, ..Sampling::default() };
-    assert_eq!(sampler(&params, false, &[]).unwrap().sample(&logits, None).unwrap().0, letter(3));
+    assert_eq!(
+        sampler(&params, false, &[]).unwrap().sample(Scores::All(&logits), None).unwrap().0,
+        letter(3)
+    );
 }
 
 #[test]
@@ -163,7 +170,7 @@ fn unusable_settings_are_refused() {
         assert!(sampler(&params, false, &[]).unwrap_err().to_string().starts_with(words));
     }
     let mut plain = sampler(&greedy(), false, &[]).unwrap();
-    assert!(matches!(plain.sample(&[0.0; 3], None), Err(EngineError::Backend(_))));
+    assert!(matches!(plain.sample(Scores::All(&[0.0; 3]), None), Err(EngineError::Backend(_))));
 }
 
 #[test]
