@@ -13,6 +13,8 @@ use crate::kernels::activations::{Q8Rows, quantize};
 use crate::kernels::blocks::BLOCK;
 use crate::kernels::columns::{Columns, Output};
 use crate::kernels::panel::PANEL;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+use crate::kernels::superblocks::{self, Q8K};
 use crate::kernels::{floats, panel};
 use crate::{ComputeError, Projection};
 
@@ -146,12 +148,42 @@ impl Activations {
             },
             block32 => {
                 let per_row = cols / BLOCK;
-                let weights = &blocks.as_slice()[rows.start * per_row..rows.end * per_row];
-                panel::multiply(threads.isa, weights, &self.q8, out);
+                let (weights, next) = blocks.as_slice()[rows.start * per_row..].split_at(rows.len() * per_row);
+                panel::multiply(threads.isa, weights, next, &self.q8, out);
             },
-            k_quant => multiply_k(blocks, cols, rows.start, &self.q8k, x.rows(), out),
+            k_quant => {
+                #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+                if threads.isa != crate::kernels::Isa::Portable {
+                    multiply_superblocks(threads, blocks, cols, rows, &self.q8k, x.rows(), out);
+                    return;
+                }
+                multiply_k(blocks, cols, rows.start, &self.q8k, x.rows(), out);
+            },
         );
     }
+}
+
+/// K-quants where there are kernels for them.
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+fn multiply_superblocks<T: GgmlType + Plain>(
+    threads: &Threads,
+    weights: &Blocks<T>,
+    cols: usize,
+    columns: std::ops::Range<usize>,
+    activations: &[BlockQ8K],
+    rows: usize,
+    out: &mut Columns<'_>,
+) {
+    let blocks = cols / QK_K;
+    let row_bytes = blocks * size_of::<T>();
+    let weights = weights.as_bytes()[columns.start * row_bytes..].split_at(columns.len() * row_bytes);
+    let activations = &activations[..rows * blocks];
+    const { assert!(size_of::<BlockQ8K>() == size_of::<Q8K>() && align_of::<BlockQ8K>() == align_of::<Q8K>()) };
+    // SAFETY: candle's block is `repr(C)` of the same fields as `Q8K`, without padding, and `Q8K` may be any bits.
+    #[allow(unsafe_code)]
+    let activations =
+        unsafe { std::slice::from_raw_parts(activations.as_ptr().cast::<Q8K>(), activations.len()) };
+    superblocks::multiply(threads.isa, T::DTYPE, weights, activations, rows, out);
 }
 
 /// K-quants go through candle's `vec_dot`, one element at a time: its order does not know the batch.

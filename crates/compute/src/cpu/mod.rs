@@ -12,15 +12,18 @@ mod rope;
 mod tensor;
 mod weight;
 
-use bytes::Bytes;
-use reprise_gguf::GgmlDType;
+use std::ops::Range;
+
+use reprise_gguf::{GgmlDType, ModelSource};
 
 pub use kv::CpuKv;
 pub use pass::CpuPass;
+pub use pool::HelperThread;
 pub use tensor::CpuTensor;
 pub use weight::CpuWeight;
 
 use crate::kernels::Isa;
+use crate::source::whole;
 use crate::{Backend, Cell, CellRun, ComputeError, KvShape, Rope, StepLayout};
 
 /// Computes on the machine's processor.
@@ -54,6 +57,15 @@ impl Cpu {
         Self::with_isa(threads, Isa::detect())
     }
 
+    /// As [`Cpu::new`], on threads that the host starts: `spawn` is handed up to `threads - 1` helpers, one after the other, and
+    /// says whether it has a thread for each; the first `false` ends it. A helper may begin at any time, or never: nobody waits
+    /// for one that has not begun.
+    #[must_use]
+    pub fn with_helpers(threads: usize, spawn: impl FnMut(HelperThread) -> bool) -> Self {
+        let pool = pool::Pool::with_helpers(threads, spawn);
+        Self { threads: Threads { pool, isa: Isa::detect() }, scratch: Scratch::default() }
+    }
+
     /// As [`Cpu::new`], on an instruction set that this machine has.
     pub(crate) fn with_isa(threads: usize, isa: Isa) -> Self {
         Self { threads: Threads { pool: pool::Pool::new(threads), isa }, scratch: Scratch::default() }
@@ -72,14 +84,15 @@ impl Backend for Cpu {
         format!("CPU ({threads} thread{plural}, {})", self.threads.isa.name())
     }
 
-    fn weight(
+    async fn weight<S: ModelSource>(
         &self,
         dtype: GgmlDType,
         rows: usize,
         cols: usize,
-        data: Bytes,
+        source: &S,
+        range: Range<u64>,
     ) -> Result<Self::Weight, ComputeError> {
-        CpuWeight::new(dtype, rows, cols, data)
+        CpuWeight::new(dtype, rows, cols, whole(source, range).await?)
     }
 
     fn tensor(&self, capacity: usize, width: usize) -> Result<Self::Tensor, ComputeError> {

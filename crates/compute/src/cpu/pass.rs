@@ -9,7 +9,10 @@ use super::tensor::CpuTensor;
 use super::weight::CpuWeight;
 use super::{Scratch, Threads};
 use crate::kernels::elementwise;
-use crate::{Activation, Attention, BLOCK_TOKENS, ComputeError, Pass, Projection, Rope, StepLayout};
+use crate::top::read_top;
+use crate::{
+    Activation, Attention, BLOCK_TOKENS, ComputeError, Pass, Projection, Readback, Readout, Rope, StepLayout,
+};
 use half::slice::HalfFloatSliceExt;
 
 /// The operations of one step.
@@ -188,13 +191,15 @@ impl Pass for CpuPass<'_> {
         });
     }
 
-    async fn finish(self, x: Option<&CpuTensor>, out: &mut Vec<f32>) -> Result<(), ComputeError> {
+    async fn finish(self, read: Readback<'_, CpuTensor>, out: &mut Readout) -> Result<(), ComputeError> {
         out.clear();
         if let Some(failure) = self.failure {
             return Err(failure);
         }
-        if let Some(x) = x {
-            out.extend_from_slice(x.as_slice());
+        match read {
+            Readback::Nothing => {}
+            Readback::Rows(x) => out.values.extend_from_slice(x.as_slice()),
+            Readback::Top { of, count } => read_top(of.as_slice(), of.width(), count, out),
         }
         Ok(())
     }

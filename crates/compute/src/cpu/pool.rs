@@ -1,27 +1,47 @@
 //! Threads of the CPU backend: fork, share tasks by an atomic counter, join.
 //!
-//! The caller works too, so `threads - 1` helpers exist and a pool of one thread never spawns (wasm32). A step of a small
-//! model forks about two hundred times, each for some 20 us of work, hence two rules that general pools do not have:
-//! helpers spin for a moment before they sleep, and the caller waits only for helpers that have begun. On a busy machine
-//! a helper that the system has not run yet costs nothing; the caller does its share.
+//! The caller works too, so `threads - 1` helpers exist and a pool of one thread never spawns. The host may start the
+//! threads itself: a browser's are workers. A step of a small model forks about two hundred times, each for some 20 us of
+//! work, hence two rules that general pools do not have: helpers spin for a moment before they sleep, and the caller waits
+//! only for helpers that have begun. On a busy machine a helper that the system has not run yet costs nothing; the caller
+//! does its share.
 
 mod helpers;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::thread::{Builder, JoinHandle};
 
+pub use helpers::HelperThread;
 use helpers::Helpers;
 
 /// A fixed set of threads.
 #[derive(Debug)]
 pub(crate) struct Pool {
     helpers: Option<Helpers>,
+    /// Those that the pool started itself.
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Pool {
     /// A pool of `threads` threads, the caller counted. Where threads cannot be had, the caller works alone.
     pub(crate) fn new(threads: usize) -> Self {
-        Self { helpers: Helpers::spawn(threads.saturating_sub(1)) }
+        let mut started = Vec::new();
+        let mut pool = Self::with_helpers(threads, |helper| {
+            let name = format!("reprise-cpu-{}", started.len() + 1);
+            match Builder::new().name(name).spawn(move || helper.run()) {
+                Ok(thread) => started.push(thread),
+                Err(_) => return false,
+            }
+            true
+        });
+        pool.threads = started;
+        pool
+    }
+
+    /// As [`Pool::new`], with threads that `spawn` starts: each is to run what it is given. `spawn` says whether it could.
+    pub(crate) fn with_helpers(threads: usize, spawn: impl FnMut(HelperThread) -> bool) -> Self {
+        Self { helpers: Helpers::spawn(threads.saturating_sub(1), spawn), threads: Vec::new() }
     }
 
     /// Threads that share a task list, the caller counted.
@@ -84,6 +104,17 @@ impl Pool {
             return rows.max(1);
         }
         rows.div_ceil(self.threads() * 4).max(1)
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        // Tells the helpers to end.
+        self.helpers = None;
+        for thread in self.threads.drain(..) {
+            // Helpers catch the panics of jobs; nothing else of theirs can fail.
+            let _ = thread.join();
+        }
     }
 }
 
@@ -153,6 +184,34 @@ mod tests {
         });
         assert_eq!(total.into_inner(), 64);
         assert_eq!(pool.threads(), 4);
+    }
+
+    #[test]
+    fn a_host_starts_the_threads_and_may_refuse() {
+        let mut handed = Vec::new();
+        let pool = Pool::with_helpers(4, |helper| {
+            let room = handed.len() < 2;
+            if room {
+                handed.push(helper);
+            }
+            room
+        });
+        assert_eq!((pool.threads(), handed.len()), (3, 2));
+        // Helpers that do not run are not waited for; those that come late help, and end with the pool.
+        let total = AtomicUsize::new(0);
+        pool.run(10, |i| {
+            total.fetch_add(i, Ordering::Relaxed);
+        });
+        let start = |helper: HelperThread| Builder::new().spawn(|| helper.run()).unwrap();
+        let threads: Vec<_> = handed.into_iter().map(start).collect();
+        for _ in 0..100 {
+            pool.run(10, |i| {
+                total.fetch_add(i, Ordering::Relaxed);
+            });
+        }
+        drop(pool);
+        assert!(threads.into_iter().all(|thread| thread.join().is_ok()));
+        assert_eq!(total.into_inner(), 101 * 45);
     }
 
     #[test]

@@ -6,7 +6,9 @@ use super::*;
 use crate::kernels::Isa;
 use crate::reference::Rounding;
 use crate::suite;
-use crate::{Pass, SequenceLayout};
+use crate::{Pass, Readback, Readout, SequenceLayout};
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
 
 #[test]
 fn the_op_suite_holds_on_every_instruction_set() {
@@ -27,6 +29,7 @@ fn results_do_not_depend_on_the_batch() {
 }
 
 #[test]
+#[cfg(not(target_arch = "wasm32"))]
 fn the_name_tells_threads_and_instruction_set() {
     assert_eq!(Cpu::with_isa(1, Isa::Portable).name(), "CPU (1 thread, portable)");
     assert!(Cpu::new(2).name().starts_with("CPU (2 threads, "));
@@ -43,12 +46,12 @@ fn step(
     let layout = StepLayout { sequences: &sequences };
     let mut pass = cpu.pass(&layout);
     record(&mut pass);
-    let mut out = Vec::new();
-    block_on(pass.finish(None, &mut out)).map(|()| out)
+    let mut out = Readout::default();
+    block_on(pass.finish(Readback::Nothing, &mut out)).map(|()| out.values)
 }
 
 fn f32_weight(rows: usize, cols: usize) -> CpuWeight {
-    Cpu::new(1).weight(GgmlDType::F32, rows, cols, vec![0; rows * cols * 4].into()).unwrap()
+    CpuWeight::new(GgmlDType::F32, rows, cols, vec![0; rows * cols * 4].into()).unwrap()
 }
 
 #[track_caller]

@@ -187,6 +187,12 @@ impl<T: Plain> Blocks<T> {
         }
     }
 
+    /// All blocks as they lie in the file.
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// Row `row` of a matrix with `blocks` blocks a row.
     pub(super) fn row(&self, row: usize, blocks: usize) -> &[T] {
         &self.as_slice()[row * blocks..(row + 1) * blocks]

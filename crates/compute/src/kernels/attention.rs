@@ -51,6 +51,8 @@ pub(crate) fn widen_head(
             Isa::Portable => from.convert_to_f32_slice(to),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 | Isa::Avx512Vnni => super::x86::attention::widen(from, to),
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            _ => super::wasm::attention::widen(from, to),
         }
     }
 }
@@ -69,6 +71,8 @@ pub(crate) fn prefetch_head(isa: Isa, from: &[f16], row: usize, head: Range<usiz
                 super::x86::attention::prefetch(&from[head.clone()]);
             }
         }
+        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+        _ => {}
     }
 }
 
@@ -112,6 +116,8 @@ pub(crate) fn attend(
         Isa::Avx2 | Isa::Avx512Vnni => {
             super::x86::attention::attend(query, block, visible, softcap, running, out);
         }
+        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+        _ => super::wasm::attention::attend(query, block, visible, softcap, running, out),
     }
 }
 

@@ -12,7 +12,13 @@ pub(crate) mod elementwise;
 pub(crate) mod floats;
 pub(crate) mod lines;
 pub(crate) mod math;
+#[cfg(any(target_arch = "x86_64", all(target_arch = "wasm32", target_feature = "simd128")))]
+mod padded;
 pub(crate) mod panel;
+#[cfg(any(test, all(target_arch = "wasm32", target_feature = "simd128")))]
+pub(crate) mod superblocks;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+mod wasm;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
@@ -27,6 +33,15 @@ pub(crate) enum Isa {
     /// As `Avx2`, with AVX-512 F, BW, VL and VNNI.
     #[cfg(target_arch = "x86_64")]
     Avx512Vnni,
+    /// WebAssembly's vectors of 128 bits.
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    Simd128,
+    /// As `Simd128`, with relaxed dot products of pairs: fast where four at a time take several instructions.
+    #[cfg(all(target_arch = "wasm32", target_feature = "relaxed-simd"))]
+    RelaxedPairs,
+    /// As `Simd128`, with relaxed dot products of four elements.
+    #[cfg(all(target_arch = "wasm32", target_feature = "relaxed-simd"))]
+    RelaxedDot,
 }
 
 impl Isa {
@@ -39,7 +54,9 @@ impl Isa {
     pub(crate) fn available() -> &'static [Self] {
         #[cfg(target_arch = "x86_64")]
         return x86::available();
-        #[cfg(not(target_arch = "x86_64"))]
+        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+        return wasm::available();
+        #[cfg(not(any(target_arch = "x86_64", all(target_arch = "wasm32", target_feature = "simd128"))))]
         &[Self::Portable]
     }
 
@@ -51,6 +68,12 @@ impl Isa {
             Self::Avx2 => "AVX2",
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Vnni => "AVX-512 VNNI",
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            Self::Simd128 => "simd128",
+            #[cfg(all(target_arch = "wasm32", target_feature = "relaxed-simd"))]
+            Self::RelaxedPairs => "relaxed simd128, pairs",
+            #[cfg(all(target_arch = "wasm32", target_feature = "relaxed-simd"))]
+            Self::RelaxedDot => "relaxed simd128, dot products",
         }
     }
 
@@ -61,6 +84,9 @@ impl Isa {
             Self::Portable => f(),
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 | Self::Avx512Vnni => x86::run(self, f),
+            // What a module was compiled for holds for all of its code.
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            _ => f(),
         }
     }
 }

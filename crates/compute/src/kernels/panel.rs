@@ -15,11 +15,25 @@ pub(crate) const PANEL: usize = 16;
 /// Activation rows that the portable kernel multiplies with a block it has unpacked.
 const TILE: usize = 8;
 
-/// Writes the products of up to 16 weight rows, `weights` in row order, with every activation row to `out`.
+/// Writes the products of up to 16 weight rows, `weights` in row order, with every activation row to `out`. `next` is what
+/// follows them in memory, which the next call will read.
 ///
 /// # Panics
 /// If the lengths do not fit together.
-pub(crate) fn multiply<B: Block32>(isa: Isa, weights: &[B], activations: &Q8Rows, out: &mut Columns<'_>) {
+#[cfg_attr(
+    not(all(target_arch = "wasm32", target_feature = "simd128")),
+    allow(
+        unused_variables,
+        reason = "elsewhere there is an instruction that needs no proof of what follows"
+    )
+)]
+pub(crate) fn multiply<B: Block32>(
+    isa: Isa,
+    weights: &[B],
+    next: &[B],
+    activations: &Q8Rows,
+    out: &mut Columns<'_>,
+) {
     assert!(out.width() <= PANEL, "a panel is at most 16 rows");
     assert_eq!(weights.len(), out.width() * activations.blocks(), "weights and activations differ in width");
     if activations.rows() == 0 {
@@ -31,6 +45,8 @@ pub(crate) fn multiply<B: Block32>(isa: Isa, weights: &[B], activations: &Q8Rows
         Isa::Avx2 => super::x86::avx2::multiply(weights, activations, out),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512Vnni => super::x86::vnni::multiply(weights, activations, out),
+        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+        _ => super::wasm::panel::multiply(isa, weights, next, activations, out),
     }
 }
 

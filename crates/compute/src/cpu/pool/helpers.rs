@@ -8,12 +8,14 @@ use std::hint::spin_loop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::{JoinHandle, yield_now};
+use std::thread::yield_now;
 
+/// A turn of waiting takes ten times as long where the processor has an instruction for it; wasm has none.
+const TURNS: u32 = if cfg!(target_family = "wasm") { 10 } else { 1 };
 /// Turns of a helper's wait, some 50 us, before it sleeps.
-const SPINS_BEFORE_SLEEP: u32 = 4000;
+const SPINS_BEFORE_SLEEP: u32 = 4000 * TURNS;
 /// Turns of the caller's wait between two offers of its core to others.
-const SPINS_BEFORE_YIELD: u32 = 500;
+const SPINS_BEFORE_YIELD: u32 = 500 * TURNS;
 
 /// Bit of the state: the job may be entered.
 const OPEN: u64 = 1 << 31;
@@ -29,7 +31,20 @@ type Job<'a> = &'a (dyn Fn() + Sync);
 #[derive(Debug)]
 pub(super) struct Helpers {
     shared: Arc<Shared>,
-    threads: Vec<JoinHandle<()>>,
+    count: usize,
+}
+
+/// What a helping thread of a [`Cpu`](crate::Cpu) does: the host that starts the thread has it call [`HelperThread::run`].
+#[derive(Debug)]
+pub struct HelperThread {
+    shared: Arc<Shared>,
+}
+
+impl HelperThread {
+    /// Helps until the backend is dropped. It sleeps while there is nothing to do, so the thread must be one that may.
+    pub fn run(self) {
+        self.shared.help();
+    }
 }
 
 #[derive(Debug, Default)]
@@ -47,22 +62,16 @@ struct Shared {
 }
 
 impl Helpers {
-    /// Starts `count` threads, or as many as the system gives; `None` when that is none.
-    pub(super) fn spawn(count: usize) -> Option<Self> {
+    /// Hands up to `count` helpers to `spawn`, until it says that there is no thread for one; `None` when that is the first.
+    pub(super) fn spawn(count: usize, mut spawn: impl FnMut(HelperThread) -> bool) -> Option<Self> {
         let shared = Arc::new(Shared::default());
-        let threads: Vec<_> = (0..count)
-            .map_while(|i| {
-                let shared = Arc::clone(&shared);
-                let builder = std::thread::Builder::new().name(format!("reprise-cpu-{}", i + 1));
-                builder.spawn(move || shared.help()).ok()
-            })
-            .collect();
-        (!threads.is_empty()).then_some(Self { shared, threads })
+        let started = (0..count).take_while(|_| spawn(HelperThread { shared: Arc::clone(&shared) })).count();
+        (started > 0).then_some(Self { shared, count: started })
     }
 
-    /// How many there are.
+    /// How many there are. Those that do not run yet are not waited for.
     pub(super) fn count(&self) -> usize {
-        self.threads.len()
+        self.count
     }
 
     /// Calls `job` on this thread and on every helper that comes in time; returns when all have returned.
@@ -98,10 +107,6 @@ impl Drop for Helpers {
         self.shared.ending.store(true, Ordering::SeqCst);
         drop(self.shared.sleep.lock());
         self.shared.wake.notify_all();
-        for thread in self.threads.drain(..) {
-            // Helpers catch the panics of jobs; nothing else of theirs can fail.
-            let _ = thread.join();
-        }
     }
 }
 

@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::kernels::columns::Output;
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
 
 fn product<T: Float>(isa: Isa, weights: &[T], columns: usize, width: usize, x: &[f32]) -> Vec<f32> {
     let mut out = vec![f32::NAN; columns * x.len() / width];

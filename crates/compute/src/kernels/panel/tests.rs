@@ -8,6 +8,8 @@ use super::*;
 use crate::kernels::activations::quantize;
 use crate::kernels::blocks::{Q4_0, Q4_1, Q5_0, Q5_1, Q8_0};
 use crate::kernels::columns::Output;
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
 
 /// Bytes without a pattern, the same on every run.
 fn noise(len: usize, mut seed: u32) -> Vec<u8> {
@@ -48,7 +50,8 @@ fn product<B: Block32>(isa: Isa, weights: &[B], columns: usize, x: &Q8Rows) -> V
         // SAFETY: the ranges are disjoint.
         #[allow(unsafe_code)]
         let mut part = unsafe { output.columns(first..end) };
-        multiply(isa, &weights[first * x.blocks()..end * x.blocks()], x, &mut part);
+        let (panel, next) = weights[first * x.blocks()..].split_at((end - first) * x.blocks());
+        multiply(isa, panel, next, x, &mut part);
     }
     out
 }

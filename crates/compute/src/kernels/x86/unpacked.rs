@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 
-use crate::kernels::blocks::Block32;
 use crate::kernels::panel::PANEL;
 
 /// One block of 32 elements of 16 rows.
@@ -23,7 +22,6 @@ impl Interleaved {
 
 thread_local! {
     static INTERLEAVED: RefCell<Vec<Interleaved>> = const { RefCell::new(Vec::new()) };
-    static PADDED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Gives `f` room for `blocks` blocks of a panel; what it holds is left from earlier calls.
@@ -33,19 +31,5 @@ pub(super) fn with_interleaved<R>(blocks: usize, f: impl FnOnce(&mut [Interleave
             panel.resize(blocks, Interleaved::ZERO);
         }
         f(&mut panel[..blocks])
-    })
-}
-
-/// Gives `f` 16 full rows of `blocks` blocks: `weights` itself, or a copy with zero rows appended.
-pub(super) fn with_full_panel<B: Block32, R>(weights: &[B], blocks: usize, f: impl FnOnce(&[B]) -> R) -> R {
-    let full = PANEL * blocks;
-    if weights.len() >= full {
-        return f(&weights[..full]);
-    }
-    PADDED.with_borrow_mut(|padded| {
-        padded.clear();
-        padded.extend_from_slice(bytemuck::cast_slice(weights));
-        padded.resize(full * size_of::<B>(), 0);
-        f(bytemuck::cast_slice(padded))
     })
 }

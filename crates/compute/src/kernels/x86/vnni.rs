@@ -6,10 +6,11 @@
 
 use std::arch::x86_64::*;
 
-use super::unpacked::{Interleaved, with_full_panel, with_interleaved};
+use super::unpacked::{Interleaved, with_interleaved};
 use crate::kernels::activations::Q8Rows;
 use crate::kernels::blocks::{BLOCK, Block32, Quants};
 use crate::kernels::columns::Columns;
+use crate::kernels::padded::with_full_panel;
 use crate::kernels::panel::PANEL;
 
 /// Activation rows from which unpacking the panel first pays.
