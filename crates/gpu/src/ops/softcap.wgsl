@@ -1,0 +1,11 @@
+struct Params { width: u32, cap: f32 }
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read_write> x: array<f32>;
+
+@compute @workgroup_size(SIZE)
+fn main(@builtin(global_invocation_id) at: vec3<u32>) {
+    if (at.x < p.width) {
+        let i = at.y * p.width + at.x;
+        x[i] = precise_tanh(x[i] / p.cap) * p.cap;
+    }
+}
