@@ -7,18 +7,18 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use futures::executor::block_on;
 use reprise_compute::{BLOCK_TOKENS, Cpu};
-use reprise_engine::{Engine, EngineConfig, EngineHandle};
+use reprise_engine::{Ended, Engine, EngineConfig, EngineHandle, Sizing};
 use reprise_gguf::{Gguf, TokenId};
 use reprise_model::{
-    Forward, LoadOptions, LoadProgress, MemoryNeed, Output, RopeOverrides, RopeScaling, Sequence, StepOutput,
+    Forward, LoadOptions, LoadProgress, Output, RopeOverrides, RopeScaling, Sequence, StepOutput,
 };
 use reprise_text::{ChatTemplate, Text, Tokenizer};
 
-use crate::cli::{Cli, ModelArgs, RopeScalingArg};
+use crate::cli::{CacheArgs, Cli, ContextArgs, ModelArgs, RopeScalingArg};
 use crate::clock::SystemClock;
 use crate::source::MappedFile;
 use crate::store::DirStore;
-use crate::{memory, model_file, sizes};
+use crate::{memory, model_file};
 
 /// Loads that take longer than this say how far they are.
 const QUIET_LOAD: Duration = Duration::from_secs(2);
@@ -28,7 +28,7 @@ pub(crate) struct Running {
     /// Talks to the engine.
     pub(crate) handle: EngineHandle,
     /// Ends when the engine is drained.
-    pub(crate) thread: JoinHandle<()>,
+    pub(crate) thread: JoinHandle<Ended>,
     /// The model's file.
     pub(crate) path: String,
 }
@@ -70,44 +70,36 @@ fn rope(arguments: &ModelArgs) -> RopeOverrides {
 
 /// Sizes of the engine, checked against the machine's memory, with the KV blocks entered into `options`.
 fn plan(cli: &Cli, gguf: &Gguf, options: &mut LoadOptions) -> Result<EngineConfig> {
-    let train = gguf.metadata.u32(&format!("{}.context_length", gguf.metadata.architecture()?))?;
-    options.blocks = 1;
-    let block_bytes = reprise_model::memory_needed(gguf, options)?.kv;
-    let mut config = sizes::engine_config(&cli.context, &cli.cache, train, usize::try_from(block_bytes)?)?;
-    if cli.context.ctx_size > train {
+    let plan = sizing(&cli.context, &cli.cache).plan(gguf, options)?;
+    if cli.context.ctx_size > plan.train {
         tracing::warn!(
-            "--ctx-size {} is more than the {train} tokens the model was trained on: slots get {} tokens each",
+            "--ctx-size {} is more than the {} tokens the model was trained on: slots get {} tokens each",
             cli.context.ctx_size,
-            config.slot_context
+            plan.train,
+            plan.config.slot_context
         );
     }
-    options.batch = config.micro_batch as usize;
-    options.logit_rows = config.slots as usize;
-
-    let ram_blocks = std::mem::take(&mut config.ram_blocks);
-    options.blocks = config.kv_blocks();
-    let need = reprise_model::memory_needed(gguf, options)?;
     let available = memory::available();
     if !cli.context.no_memory_check {
-        memory::check(&need, available)?;
+        memory::check(&plan.need, available)?;
     }
-    config.ram_blocks = affordable_blocks(ram_blocks, block_bytes, &need, available);
-    options.blocks = config.kv_blocks();
-    Ok(config)
+    Ok(plan.settle(available, options))
 }
 
-/// Blocks of the RAM cache that leave half of the memory that is free beside the model to the rest of the machine.
-fn affordable_blocks(wanted: u32, block_bytes: u64, need: &MemoryNeed, available: Option<u64>) -> u32 {
-    let Some(available) = available else { return wanted };
-    let blocks = available.saturating_sub(need.total()) / 2 / block_bytes.max(1);
-    let affordable = u32::try_from(blocks).unwrap_or(u32::MAX).min(wanted);
-    if affordable < wanted {
-        let tokens = u64::from(affordable) * BLOCK_TOKENS as u64;
-        tracing::info!(
-            "the prompt cache is limited to {tokens} tokens, half of the memory that is free beside the model"
-        );
+fn sizing(context: &ContextArgs, cache: &CacheArgs) -> Sizing {
+    Sizing {
+        slots: context.parallel,
+        context: context.ctx_size,
+        unified: (context.kv_unified || context.no_kv_unified).then_some(context.kv_unified),
+        context_per_slot: context.kv_unified_per_slot,
+        batch: context.batch_size,
+        micro_batch: context.ubatch_size,
+        continuous_batching: !context.no_cont_batching,
+        context_shift: context.context_shift,
+        similarity: cache.slot_prompt_similarity,
+        cache_ram: cache.cache_ram,
+        cache_idle_slots: !cache.no_cache_idle_slots,
     }
-    affordable
 }
 
 /// Runs the model once, so that the first request does not wait for pages of the file. Its KV goes to a block that no
@@ -171,4 +163,43 @@ fn announce(handle: &EngineHandle, path: &Path, took: Duration) {
         u64::from(config.ram_blocks) * BLOCK_TOKENS as u64
     );
     tracing::info!("backend: {}", model.backend);
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    fn of(flags: &str) -> Sizing {
+        let cli = Cli::try_parse_from(std::iter::once("x").chain(flags.split_whitespace())).unwrap();
+        sizing(&cli.context, &cli.cache)
+    }
+
+    #[test]
+    fn without_flags_sizes_are_the_engines_defaults() {
+        assert_eq!(of(""), Sizing::default());
+    }
+
+    #[test]
+    fn flags_reach_the_sizes() {
+        assert_eq!(of("--kv-unified").unified, Some(true));
+        assert_eq!(of("--kv-unified --no-kv-unified").unified, Some(false));
+        let flags = "--parallel 2 -c 512 --kv-unified-per-slot 300 -b 64 --ubatch-size 32 --no-cont-batching \
+                     --context-shift --slot-prompt-similarity 0.5 --cache-ram -1 --no-cache-idle-slots";
+        let wanted = Sizing {
+            slots: 2,
+            context: 512,
+            unified: None,
+            context_per_slot: 300,
+            batch: 64,
+            micro_batch: 32,
+            continuous_batching: false,
+            context_shift: true,
+            similarity: 0.5,
+            cache_ram: -1,
+            cache_idle_slots: false,
+        };
+        assert_eq!(of(flags), wanted);
+    }
 }

@@ -9,10 +9,10 @@ mod model_file;
 mod page;
 mod serve;
 mod settings;
-mod sizes;
 mod source;
 mod store;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -48,7 +48,9 @@ async fn run(cli: Cli) -> Result<()> {
     let listener = serve::listen(&cli.http).await?;
     let address = listener.local_addr()?;
     let mut config = settings::api_config(&cli)?;
-    let front = Front::new(reprise_api::loading_router(config.clone()));
+    let (ui, prefix) = (config.ui, config.prefix.clone());
+    let loading = reprise_api::loading_router(config.clone());
+    let front = Front::new(if ui { page::with_page(loading, &prefix, None) } else { loading });
     let (stop, stopped) = watch::channel(false);
     let idle = Duration::from_secs(cli.http.timeout.max(1));
     let serving = tokio::spawn(serve::serve(listener, front.clone(), idle, stopped));
@@ -59,10 +61,11 @@ async fn run(cli: Cli) -> Result<()> {
         loaded = loading => loaded??,
         interrupted = serve::signal() => return interrupted,
     };
+    // Whoever has no key gets nothing of the model.
+    let open = config.api_keys.is_empty().then(|| PathBuf::from(&path));
     config.model.path = path;
-    let page = config.ui;
     let api = reprise_api::router(handle.clone(), config);
-    front.open(if page { page::with_page(api) } else { api });
+    front.open(if ui { page::with_page(api, &prefix, open.as_deref()) } else { api });
     tracing::info!("listening on http://{address}");
 
     serve::signal().await?;

@@ -51,7 +51,7 @@ fn flags_that_cannot_work_exit_with_status_one() {
     let error = Launch::tiny(folder.path(), &["--slot-save-path", "/nonexistent"]).fails();
     assert!(error.contains("not a directory: /nonexistent"), "{error}");
     let error = Launch::tiny(folder.path(), &["-np", "0"]).fails();
-    assert!(error.contains("--parallel"), "{error}");
+    assert!(error.contains("-np"), "{error}");
     let error = Launch::tiny(folder.path(), &["-np", "4", "-c", "4294967295"]).fails();
     assert!(error.contains("too large"), "{error}");
 }
