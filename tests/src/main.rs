@@ -1,15 +1,19 @@
-//! `cargo run -p conformance -- --target native|llama-server`: runs the suite, or records it.
+//! `cargo run -p conformance -- --target native|browser-wasm|browser-webgpu|llama-server`: runs the suite, or records it.
 #![allow(clippy::print_stdout)] // a command-line tool talks to its terminal
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::time::Instant;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
 use conformance::fixtures;
-use conformance::suite::{Outcome, Scenario, Target, run};
+use conformance::suite::{Hosts, Outcome, Scenario, Target, run};
 
-/// Holds a server to what llama-server does.
+/// Holds a host to what llama-server does.
 #[derive(Parser)]
 struct Cli {
     /// Who answers
@@ -18,6 +22,12 @@ struct Cli {
     /// Record the expected values (from llama-server only)
     #[arg(long)]
     record: bool,
+    /// Scenarios that run at the same time [default: 1, in a browser 2]
+    #[arg(long)]
+    jobs: Option<usize>,
+    /// Write the generated models into this folder, and run nothing
+    #[arg(long, value_name = "DIR")]
+    write_fixtures: Option<PathBuf>,
     /// Scenarios whose names contain one of these; all when none is given
     names: Vec<String>,
 }
@@ -25,15 +35,31 @@ struct Cli {
 #[derive(Clone, Copy, ValueEnum)]
 enum TargetArg {
     Native,
+    #[value(name = "browser-webgpu")]
+    BrowserWebGpu,
+    BrowserWasm,
     LlamaServer,
+}
+
+impl From<TargetArg> for Target {
+    fn from(argument: TargetArg) -> Self {
+        match argument {
+            TargetArg::Native => Self::Native,
+            TargetArg::BrowserWebGpu => Self::BrowserWebGpu,
+            TargetArg::BrowserWasm => Self::BrowserWasm,
+            TargetArg::LlamaServer => Self::LlamaServer,
+        }
+    }
 }
 
 fn main() -> Result<ExitCode> {
     let cli = Cli::parse();
-    let target = match cli.target {
-        TargetArg::Native => Target::Native,
-        TargetArg::LlamaServer => Target::LlamaServer,
-    };
+    if let Some(folder) = &cli.write_fixtures {
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot make '{}'", folder.display()))?;
+        fixtures::write_all(folder)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let target = Target::from(cli.target);
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let mut scenarios = Scenario::load_all(&root.join("scenarios"))?;
     scenarios
@@ -42,20 +68,62 @@ fn main() -> Result<ExitCode> {
     let fixtures = tempfile::tempdir()?;
     fixtures::write_all(fixtures.path())?;
 
+    let begin = Instant::now();
+    // A page spends part of its time on starting and on waiting for the browser's other processes.
+    let jobs =
+        cli.jobs.unwrap_or(if matches!(target, Target::BrowserWasm | Target::BrowserWebGpu) { 2 } else { 1 });
+    let hosts = Hosts::open(target, jobs)?;
     let mut count = Count::default();
-    for scenario in &scenarios {
-        count.add(scenario, play(scenario, target, fixtures.path(), cli.record));
-    }
-    println!("conformance, target {}:", if target == Target::Native { "native" } else { "llama-server" });
+    in_order(
+        scenarios.len(),
+        jobs,
+        |at| play(&scenarios[at], &hosts, fixtures.path(), cli.record),
+        |at, outcome| count.add(&scenarios[at], outcome),
+    );
+    println!("conformance, target {}, {} s:", target.name(), begin.elapsed().as_secs());
     let Count { passed, known, failed, skipped } = count;
     println!("known failures: {known}");
     println!("{passed} passed, {failed} failed, {skipped} skipped");
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn play(scenario: &Scenario, target: Target, fixtures: &Path, recording: bool) -> Outcome {
-    run(scenario, target, fixtures, recording)
+fn play(scenario: &Scenario, hosts: &Hosts, fixtures: &Path, recording: bool) -> Outcome {
+    run(scenario, hosts, fixtures, recording)
         .unwrap_or_else(|error| Outcome::Failed(vec![format!("{error:#}")]))
+}
+
+/// Does `count` pieces of work, some at the same time, and hands over their results in order, as early as that allows.
+fn in_order<T: Send>(
+    count: usize,
+    jobs: usize,
+    work: impl Fn(usize) -> T + Sync,
+    mut done: impl FnMut(usize, T),
+) {
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        let (results, finished) = mpsc::channel();
+        for _ in 0..jobs.max(1) {
+            let (results, next, work) = (results.clone(), &next, &work);
+            scope.spawn(move || {
+                loop {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    // The receiver lives as long as this scope.
+                    if at >= count || results.send((at, work(at))).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+        drop(results);
+        let (mut early, mut due) = (BTreeMap::new(), 0);
+        for (at, result) in finished {
+            early.insert(at, result);
+            while let Some(result) = early.remove(&due) {
+                done(due, result);
+                due += 1;
+            }
+        }
+    });
 }
 
 #[derive(Default)]

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::scenario::Step;
+use super::step::Step;
 
 /// Recorded values of a step: JSON pointer to value.
 pub type Recorded = Map<String, Value>;

@@ -7,21 +7,19 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
 
-use super::scenario::{Raw, Request};
+use super::step::{Raw, Request};
 
 /// A request that hangs longer than this fails the scenario.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// Bytes of a slot's state: far more than any scenario has.
+const LARGEST_IMAGE: u64 = 1 << 30;
 
 /// Sends a request. The answer: `{"status", "headers", "body"}`, the body JSON or text; fields of a JSON object stand
 /// beside it too, unless they have one of these names. An event stream gives `"events"` (JSON of each `data:` line), `"count"` of them and the `"streamed"`
 /// text; Prometheus' text format `"metrics"`. A stream is left when `cancelled` is set.
 pub(super) fn send(url: &str, request: &Request, cancelled: &AtomicBool) -> Result<Value> {
     let patience = request.leave_after_ms.map_or(PATIENCE, Duration::from_millis);
-    let agent: ureq::Agent = ureq::Agent::config_builder()
-        .http_status_as_error(false)
-        .timeout_global(Some(patience))
-        .build()
-        .into();
+    let agent = agent(patience);
     let mut builder =
         ureq::http::Request::builder().method(request.method.as_str()).uri(format!("{url}{}", request.path));
     for (name, value) in &request.headers {
@@ -77,6 +75,34 @@ pub(super) fn send(url: &str, request: &Request, cancelled: &AtomicBool) -> Resu
         answer.insert("body".into(), body);
     }
     Ok(Value::Object(answer))
+}
+
+fn agent(patience: Duration) -> ureq::Agent {
+    ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(patience)).build().into()
+}
+
+/// Carries the state of a slot from one host to another; the answer is that of the taking one.
+pub(super) fn move_slot(from: (&str, u32), to: (&str, u32)) -> Result<Value> {
+    let agent = agent(PATIENCE);
+    let url = |(host, slot): (&str, u32)| format!("{host}/slots/{slot}/state");
+    let mut given = agent.get(url(from)).call().context("GET state")?;
+    if !given.status().is_success() {
+        return Ok(json!({"status": given.status().as_u16(), "body": given.body_mut().read_to_string()?}));
+    }
+    let image = given.body_mut().with_config().limit(LARGEST_IMAGE).read_to_vec()?;
+    let mut taken = agent
+        .put(url(to))
+        .header("content-type", "application/octet-stream")
+        .send(&image[..])
+        .context("PUT state")?;
+    let mut answer = Map::new();
+    answer.insert("status".into(), taken.status().as_u16().into());
+    answer.insert("bytes".into(), image.len().into());
+    let body: Value = taken.body_mut().read_json()?;
+    if let Value::Object(fields) = body {
+        answer.extend(fields);
+    }
+    Ok(answer.into())
 }
 
 /// The events of a stream; returning early drops the connection.

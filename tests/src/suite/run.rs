@@ -1,7 +1,6 @@
-//! Running one scenario against one server.
+//! Running one scenario against one host.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,9 +11,11 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde_json::Value;
 
 use super::check::{self, Expected};
+use super::host::{self, Host, Hosts, Start};
 use super::http;
-use super::scenario::{Action, Damage, DamageKind, Request, Scenario, Step};
-use super::server::{self, Server, Target};
+use super::scenario::Scenario;
+use super::step::{Action, Damage, DamageKind, MoveSlot, Request, Restart, Side, Step};
+use super::target::Target;
 use super::texts::{self, Answers};
 
 /// Longest wait for slots to become busy, or for requests to wait for them.
@@ -39,31 +40,31 @@ pub enum Outcome {
 ///
 /// # Errors
 /// When the expected values cannot be read or written.
-pub fn run(scenario: &Scenario, target: Target, fixtures: &Path, recording: bool) -> Result<Outcome> {
-    if scenario.ours_only && target == Target::LlamaServer {
+pub fn run(scenario: &Scenario, hosts: &Hosts, fixtures: &Path, recording: bool) -> Result<Outcome> {
+    let target = hosts.target();
+    if scenario.ours_only && !target.is_ours() {
         return Ok(Outcome::Skipped("only ours can run it"));
     }
-    if !server::has_model(&scenario.model, fixtures) {
+    if !host::has_model(&scenario.model, fixtures) {
         return Ok(Outcome::Skipped("REPRISE_MODELS names no folder with its model"));
     }
     ensure!(!recording || target == Target::LlamaServer, "expected values come from llama-server only");
     let file = scenario.folder.join("expected.json");
     let expected = if recording { None } else { Some(Expected::load(&file, scenario.ours_only)?) };
-    let (faults, recorded) = match Play::begin(scenario, target, fixtures) {
-        Ok(play) => play.play_out(expected.as_ref(), target == Target::Native),
+    let (faults, recorded) = match Play::begin(scenario, hosts, fixtures) {
+        Ok(play) => play.play_out(expected.as_ref(), target.is_ours()),
         Err(error) => (vec![format!("{error:#}")], Expected::default()),
     };
     if recording && faults.is_empty() {
         recorded.store(&file)?;
         return Ok(Outcome::Recorded);
     }
-    Ok(match (&scenario.known_failure, faults.is_empty()) {
-        (Some(why), false) if target == Target::Native => Outcome::KnownFailure(why.clone()),
-        (Some(_), true) if target == Target::Native => {
-            Outcome::Failed(vec!["a known failure passes: remove `known_failure`".into()])
-        }
-        (_, true) => Outcome::Passed,
-        (_, false) => Outcome::Failed(faults),
+    let known = scenario.known_failure.as_ref().and_then(|known| known.reason(target));
+    Ok(match (known, faults.is_empty()) {
+        (Some(why), false) => Outcome::KnownFailure(why.to_owned()),
+        (Some(_), true) => Outcome::Failed(vec!["a known failure passes: remove `known_failure`".into()]),
+        (None, true) => Outcome::Passed,
+        (None, false) => Outcome::Failed(faults),
     })
 }
 
@@ -76,15 +77,16 @@ struct Running {
 struct Play<'a> {
     scenario: &'a Scenario,
     fixtures: &'a Path,
-    server: Server,
+    host: Box<dyn Host>,
+    peer: Option<Box<dyn Host>>,
     running: BTreeMap<String, Running>,
     answers: Answers,
 }
 
 impl<'a> Play<'a> {
-    fn begin(scenario: &'a Scenario, target: Target, fixtures: &'a Path) -> Result<Self> {
-        let server = Server::start(target, scenario, fixtures)?;
-        Ok(Self { scenario, fixtures, server, running: BTreeMap::new(), answers: Answers::new() })
+    fn begin(scenario: &'a Scenario, hosts: &Hosts, fixtures: &'a Path) -> Result<Self> {
+        let host = hosts.start(&Start::of(scenario, fixtures)?)?;
+        Ok(Self { scenario, fixtures, host, peer: None, running: BTreeMap::new(), answers: Answers::new() })
     }
 
     /// Does all steps. What was wrong, and the part of the answers that the checks look at. Without expected values only
@@ -106,11 +108,11 @@ impl<'a> Play<'a> {
                 break;
             }
         }
-        if !self.server.alive() {
-            faults.push("the server died".to_owned());
+        if !self.host.alive() {
+            faults.push("the host died".to_owned());
         }
         if !faults.is_empty() {
-            faults.push(format!("log of the server:\n{}", tail(&self.server.log(), 30)));
+            faults.push(format!("log of the host:\n{}", tail(&self.host.log(), 30)));
         }
         (faults, recorded)
     }
@@ -120,16 +122,22 @@ impl<'a> Play<'a> {
         let mut answer = Value::Null;
         match action {
             Action::Request(request) => {
-                answer = http::send(&self.server.url, &self.filled(request)?, &AtomicBool::new(false))?;
+                let request = self.filled(request)?;
+                answer = http::send(self.url_for(&request)?, &request, &AtomicBool::new(false))?;
             }
             Action::Background(request) => self.start(name, request)?,
             Action::Join(started) => answer = self.join(started)?,
             Action::Cancel(started) => answer = self.cancel(started)?,
             Action::AwaitBusy(count) => self.await_count("/slots", *count, busy_slots)?,
             Action::AwaitDeferred(count) => self.await_count("/metrics", *count, deferred_requests)?,
-            Action::Restart(how) => self.restart(true, how.model.as_deref(), how.flags.as_deref())?,
-            Action::Kill(how) => self.restart(false, how.model.as_deref(), how.flags.as_deref())?,
+            Action::Restart(how) => self.restart(true, how)?,
+            Action::Kill(how) => self.restart(false, how)?,
             Action::Damage(damage) => self.damage(damage)?,
+            Action::MoveSlot(movement) => answer = self.move_slot(movement)?,
+            Action::CopyFile(copy) => {
+                let [from, to] = self.sides(copy.to)?;
+                to.write(&copy.file, &from.read(&copy.file)?)?;
+            }
         }
         self.answers.insert(name.to_owned(), answer.clone());
         Ok(answer)
@@ -154,7 +162,8 @@ impl<'a> Play<'a> {
     }
 
     fn start(&mut self, name: &str, request: &Request) -> Result<()> {
-        let (url, request) = (self.server.url.clone(), self.filled(request)?);
+        let request = self.filled(request)?;
+        let url = self.url_for(&request)?.to_owned();
         let cancelled = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&cancelled);
         let thread = std::thread::Builder::new()
@@ -179,7 +188,7 @@ impl<'a> Play<'a> {
     fn await_count(&self, path: &str, wanted: usize, count: fn(&Value) -> Option<usize>) -> Result<()> {
         let start = Instant::now();
         while start.elapsed() < PATIENCE {
-            let answer = http::send(&self.server.url, &Request::get(path), &AtomicBool::new(false))?;
+            let answer = http::send(self.host.url(), &Request::get(path), &AtomicBool::new(false))?;
             if count(&answer).with_context(|| format!("{path} does not tell"))? == wanted {
                 return Ok(());
             }
@@ -188,28 +197,58 @@ impl<'a> Play<'a> {
         bail!("{path} never told of {wanted} of them")
     }
 
-    fn restart(&mut self, gently: bool, model: Option<&str>, flags: Option<&[String]>) -> Result<()> {
-        self.server.restart(self.scenario, self.fixtures, gently, model, flags)
+    fn restart(&mut self, gently: bool, how: &Restart) -> Result<()> {
+        let mut start = Start::of(self.scenario, self.fixtures)?;
+        if let Some(model) = &how.model {
+            start.model = host::model_path(model, self.fixtures)?;
+        }
+        if let Some(flags) = &how.flags {
+            start.flags = flags;
+        }
+        self.host.restart(&start, gently)
     }
 
     fn damage(&self, damage: &Damage) -> Result<()> {
-        let file = self.server.slots.path().join(&damage.file);
+        let (host, file) = (&self.host, &damage.file);
         match &damage.how {
-            DamageKind::Remove(_) => fs::remove_file(&file)?,
-            DamageKind::Write(text) => fs::write(&file, text)?,
-            DamageKind::Folder(_) => fs::create_dir(&file)?,
-            DamageKind::Cut(bytes) => {
-                let file = fs::OpenOptions::new().write(true).open(&file)?;
-                file.set_len(file.metadata()?.len().saturating_sub(*bytes))?;
+            DamageKind::Remove(_) => host.remove(file),
+            DamageKind::Write(text) => host.write(file, text.as_bytes()),
+            DamageKind::Folder(_) => host.make_folder(file),
+            DamageKind::Cut(cut) => {
+                let bytes = host.read(file)?;
+                host.write(file, &bytes[..bytes.len().saturating_sub(*cut)])
             }
             DamageKind::FlipMiddle(_) => {
-                let mut bytes = fs::read(&file)?;
+                let mut bytes = host.read(file)?;
                 let middle = bytes.len() / 2;
                 *bytes.get_mut(middle).context("the file is empty")? ^= 0xff;
-                fs::write(&file, bytes)?;
+                host.write(file, &bytes)
             }
         }
-        Ok(())
+    }
+
+    fn move_slot(&mut self, movement: &MoveSlot) -> Result<Value> {
+        let [from, to] = self.sides(movement.to)?;
+        http::move_slot((from.url(), movement.from_slot), (to.url(), movement.to_slot))
+    }
+
+    /// Where a request goes.
+    fn url_for(&mut self, request: &Request) -> Result<&str> {
+        if !request.peer {
+            return Ok(self.host.url());
+        }
+        let [peer, _] = self.sides(Side::Host)?;
+        Ok(peer.url())
+    }
+
+    /// The giving and the taking side; the peer starts when it is first needed.
+    fn sides(&mut self, to: Side) -> Result<[&dyn Host; 2]> {
+        let peer = match self.peer.take() {
+            Some(peer) => peer,
+            None => Hosts::start_peer(&Start::of(self.scenario, self.fixtures)?)?,
+        };
+        let (peer, host) = (&**self.peer.insert(peer), &*self.host);
+        Ok(if to == Side::Host { [peer, host] } else { [host, peer] })
     }
 }
 

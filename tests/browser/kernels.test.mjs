@@ -1,0 +1,50 @@
+// The op suite of `compute` in Chromium: the GPU's kernels on a software adapter, and the processor's in both modules.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { fileURLToPath } from "node:url";
+
+import { launch } from "../bridge/browser.mjs";
+import { Site } from "../bridge/site.mjs";
+
+const folder = process.env.REPRISE_SUITE ?? fileURLToPath(new URL("../../target/wasm/suite", import.meta.url));
+
+let site;
+let browser;
+
+before(async () => {
+  [site, browser] = await Promise.all([Site.open({ suite: folder }), launch()]);
+});
+after(async () => {
+  await browser.close();
+  await site.close();
+});
+
+// The software adapter compiles a shader in seconds: the GPU's other variants are left to the native run.
+for (const [backend, module, entry, variant] of [
+  ["gpu", "simd", "gpu_suite", "plain"],
+  ["gpu", "simd", "gpu_suite", "subgroups"],
+  ["cpu", "simd", "cpu_suite"],
+  ["cpu", "threads", "cpu_suite"],
+]) {
+  test(`every operation of the ${backend} backend, module ${module} ${variant ?? ""}`, async () => {
+    const page = await browser.newPage();
+    await page.goto(`${site.origin}/page/index.html`);
+    const variants = await page.evaluate(async ([module, entry, variant]) => {
+      // As the package's worker does before it starts a module.
+      (await import("/reprise/gpu.js")).askForSubgroups();
+      const suite = await import(`/suite/${module}/reprise.js`);
+      await suite.default();
+      return suite[entry](variant);
+    }, [module, entry, variant]);
+    for (const { name, passed, failures } of variants) {
+      console.log(`op suite Chromium, ${backend} (${name}): ${passed} passed, ${failures.length} failed`);
+    }
+    assert.equal(variants.length, 1, "the software adapter has it");
+    for (const { name, passed, failures } of variants) {
+      assert.ok(passed > 0, `${name}: it is empty`);
+      assert.deepEqual(failures, [], name);
+    }
+    await page.close();
+  });
+}
