@@ -3,7 +3,8 @@
 use anyhow::Result;
 use clap::Args;
 
-use crate::{process, setup};
+use crate::modules::Optimise;
+use crate::{npm, process, setup};
 
 /// Options of the demo.
 #[derive(Args)]
@@ -16,17 +17,19 @@ pub(crate) struct DemoArgs {
     server: Vec<String>,
 }
 
-/// Fetches the model, builds the server, and runs it until it is stopped.
+/// Fetches the model, builds the page with its engine, then the server, and runs it until it is stopped.
 pub(crate) fn run(arguments: &DemoArgs) -> Result<()> {
     let model = setup::default_model()?;
     let slots = setup::cache_folder()?.join("demo-slots");
     std::fs::create_dir_all(&slots)?;
+    npm::everything(Optimise::Yes)?;
     let binary = process::release_server()?;
     let address = format!("http://127.0.0.1:{}", arguments.port);
     println!(
         "\nOpen {address}/ in a browser, or try:\n\n  curl -s {address}/v1/chat/completions -d '{{\"messages\": [{{\"role\": \
          \"user\", \"content\": \"Name three rivers.\"}}], \"max_tokens\": 48}}'\n\nAsk twice: the second answer's \
-         timings.cache_n says how much of the prompt was not computed again. Ctrl-C stops the server.\n"
+         timings.cache_n says how much of the prompt was not computed again. The page also runs the model itself: switch \
+         to \"in this browser\". Ctrl-C stops the server.\n"
     );
     let mut server = std::process::Command::new(binary);
     server.arg("--model").arg(model).args([

@@ -3,6 +3,8 @@
 
 mod bench;
 mod demo;
+mod modules;
+mod npm;
 mod process;
 mod setup;
 mod test;
@@ -28,7 +30,7 @@ enum Task {
     Demo(demo::DemoArgs),
     /// Run every check and every test
     Test(test::TestArgs),
-    /// Check that the core compiles for wasm32
+    /// Build the browser's engine, the package and the page
     Wasm,
     /// Measure, side by side with llama-server where LLAMA_SERVER names one
     Bench(bench::BenchArgs),
@@ -43,7 +45,7 @@ fn main() -> Result<()> {
         Task::Setup => setup::everything(),
         Task::Demo(arguments) => demo::run(&arguments),
         Task::Test(arguments) => test::run(&arguments),
-        Task::Wasm => wasm::check(),
+        Task::Wasm => npm::everything(modules::Optimise::Yes),
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Record(arguments) => test::record(&arguments),
         Task::Tidy => tidy::check(),

@@ -1,10 +1,11 @@
 //! Running other programs, with errors that say which command failed.
 
 use std::ffi::OsStr;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 /// The workspace's root folder.
 pub(crate) fn root() -> PathBuf {
@@ -25,6 +26,25 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
         bail!("`{}` failed: {status}", text(command));
     }
     Ok(())
+}
+
+/// Runs a command whose output goes to ours, and gives it as well.
+pub(crate) fn tee(command: &mut Command) -> Result<String> {
+    command.current_dir(root()).stdout(Stdio::piped());
+    eprintln!("> {}", text(command));
+    let mut child =
+        command.spawn().with_context(|| format!("cannot run `{}`; is it installed?", text(command)))?;
+    let mut all = String::new();
+    for line in BufReader::new(child.stdout.take().context("no output")?).split(b'\n') {
+        let line = line?;
+        let line = String::from_utf8_lossy(&line);
+        println!("{line}");
+        all.push_str(&line);
+        all.push('\n');
+    }
+    let status = child.wait()?;
+    ensure!(status.success(), "`{}` failed: {status}", text(command));
+    Ok(all)
 }
 
 /// Runs a command and gives what it prints.

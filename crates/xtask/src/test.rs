@@ -1,20 +1,21 @@
 //! `cargo xtask test`: every check and every test, cheapest first.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 
+use crate::modules::{Module, Optimise};
 use crate::process::{self, cargo};
-use crate::{setup, tidy, wasm};
+use crate::{modules, npm, setup, tidy, wasm};
 
 /// Options of the test run.
 #[derive(Args)]
 pub(crate) struct TestArgs {
-    /// Leave out the wasm32 check (no target on this machine)
+    /// Leave out the browser: no wasm32 target, Node or Chromium on this machine
     #[arg(long)]
-    no_wasm: bool,
+    no_browser: bool,
 }
 
 /// Options of the recorder.
@@ -27,24 +28,118 @@ pub(crate) struct RecordArgs {
 /// Everything that must pass before a change lands.
 pub(crate) fn run(arguments: &TestArgs) -> Result<()> {
     let models = setup::models()?;
+    npm::software_vulkan()?;
+    let mut closing = Closing::default();
     process::run(&mut cargo(["fmt", "--all", "--check"]))?;
     tidy::check()?;
     licences()?;
-    process::run(&mut cargo(["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))?;
-    process::run(
-        // Tests that need a real model are ignored where there is none; here there is.
-        cargo(["test", "--workspace", "--locked", "--", "--include-ignored"]).env("REPRISE_MODELS", &models),
-    )?;
-    // The whole workspace, as above: a part of it would have other features, and be built anew.
-    process::run(&mut cargo(["build", "--workspace", "--locked"]))?;
-    process::run(conformance(&["--target", "native"]).env("REPRISE_MODELS", &models))?;
-    if arguments.no_wasm {
-        println!("wasm32 check left out");
+    native(&models, &mut closing)?;
+    if arguments.no_browser {
+        println!("the browser was left out: --no-browser");
     } else {
-        wasm::check()?;
+        browser(&models, &mut closing)?;
     }
+    closing.print();
     println!("all checks and tests passed");
     Ok(())
+}
+
+/// What runs on this machine without a browser.
+fn native(models: &Path, closing: &mut Closing) -> Result<()> {
+    process::run(&mut cargo(["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))?;
+    // Tests that need a real model are ignored where there is none; here there is.
+    let tests = ["test", "--workspace", "--locked", "--", "--include-ignored"];
+    closing.rust(&process::tee(cargo(tests).env("REPRISE_MODELS", models))?);
+    let suite = ["test", "--workspace", "--locked", "--test", "suite", "--", "--nocapture"];
+    closing.keep(&process::tee(&mut cargo(suite))?, "op suite ");
+    // The whole workspace, as above: a part of it would have other features, and be built anew.
+    process::run(&mut cargo(["build", "--workspace", "--locked"]))?;
+    closing.conformance("native", models)
+}
+
+/// The engine in Node and in Chromium, the package, the page.
+fn browser(models: &Path, closing: &mut Closing) -> Result<()> {
+    let chromium = npm::chromium()?;
+    wasm::clippy()?;
+    npm::everything(Optimise::No)?;
+    for module in [Module::SimdSuite, Module::ThreadsSuite] {
+        modules::build_module(module, Optimise::No)?;
+    }
+    let with_environment = |command: &mut Command| {
+        command
+            .env("REPRISE_MODELS", models)
+            .env("REPRISE_SUITE", modules::suite_folder())
+            .env("REPRISE_SERVER", process::root().join("target/debug/reprise-server"))
+            .env("REPRISE_FIXTURES", process::root().join("target/fixtures"))
+            .env("CHROMIUM", &chromium);
+    };
+    process::run(&mut conformance(&["--write-fixtures", "target/fixtures"]))?;
+    for (folder, script, name) in [
+        ("web", "test", "npm tests"),
+        ("web", "test:node", "Node import test"),
+        ("web", "test:openai", "OpenAI client test"),
+        ("www", "test", "tests of the page"),
+    ] {
+        let mut tests = npm::npm(folder, &["run", script]);
+        with_environment(&mut tests);
+        closing.node(name, &process::tee(&mut tests)?);
+    }
+    for target in ["browser-wasm", "browser-webgpu"] {
+        closing.conformance(target, models)?;
+    }
+    let mut tests = npm::npm("tests/bridge", &["test"]);
+    with_environment(&mut tests);
+    let text = process::tee(&mut tests)?;
+    closing.keep(&text, "op suite ");
+    closing.node("browser tests", &text);
+    Ok(())
+}
+
+/// The runners' closing lines, told again at the end of the run.
+#[derive(Default)]
+struct Closing(Vec<String>);
+
+impl Closing {
+    /// Sums up the test binaries of `cargo test`.
+    fn rust(&mut self, text: &str) {
+        let passed = text.lines().filter_map(|line| line.strip_prefix("test result: ok. "));
+        let passed: usize = passed.filter_map(|rest| rest.split(' ').next()?.parse::<usize>().ok()).sum();
+        self.0.push(format!("Rust tests: {passed} passed"));
+    }
+
+    /// Node's test runner closes with `# pass 12` or `ℹ pass 12`.
+    fn node(&mut self, name: &str, text: &str) {
+        let counts = text.lines().map(|line| line.trim_start_matches(['#', 'ℹ', ' ']));
+        let counts: Vec<_> = counts
+            .filter(|line| ["pass ", "fail ", "skipped "].iter().any(|c| line.starts_with(c)))
+            .collect();
+        self.0.push(format!("{name}: {}", counts.join(", ")));
+    }
+
+    /// Keeps the lines that hold `mark`.
+    fn keep(&mut self, text: &str, mark: &str) {
+        let lines = text.lines().filter_map(|line| line.find(mark).map(|at| line[at..].trim().to_owned()));
+        self.0.extend(lines);
+    }
+
+    /// Runs the suite against a target.
+    fn conformance(&mut self, target: &str, models: &Path) -> Result<()> {
+        let mut run = conformance(&["--target", target]);
+        let text = process::tee(run.env("REPRISE_MODELS", models))?;
+        let lines: Vec<_> = text.lines().rev().take(2).collect();
+        self.0.push(format!(
+            "conformance {target}: {}",
+            lines.into_iter().rev().collect::<Vec<_>>().join("; ")
+        ));
+        Ok(())
+    }
+
+    fn print(&self) {
+        println!("\nclosing lines:");
+        for line in &self.0 {
+            println!("  {line}");
+        }
+    }
 }
 
 /// Records the conformance suite's expected values; only ever from llama-server.

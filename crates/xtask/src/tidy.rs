@@ -15,6 +15,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("reprise-text", &["reprise-gguf"]),
     ("reprise-kv", &["reprise-gguf"]),
     ("reprise-compute", &["reprise-gguf"]),
+    ("reprise-gpu", &["reprise-compute", "reprise-gguf"]),
     ("reprise-model", &["reprise-compute", "reprise-gguf"]),
     ("reprise-engine", &["reprise-gguf", "reprise-kv", "reprise-model", "reprise-text"]),
     ("reprise-api", &["reprise-engine", "reprise-gguf", "reprise-text"]),
@@ -30,22 +31,40 @@ const ARROWS: &[(&str, &[&str])] = &[
             "reprise-text",
         ],
     ),
+    (
+        "reprise-wasm",
+        &[
+            "reprise-api",
+            "reprise-compute",
+            "reprise-engine",
+            "reprise-gguf",
+            "reprise-gpu",
+            "reprise-kv",
+            "reprise-model",
+            "reprise-text",
+        ],
+    ),
     ("reprise-xtask", &[]),
     ("conformance", &["reprise-gguf"]),
 ];
 
 /// Libraries that stop at a door, and the crates that may know them.
 const DOORS: &[(&str, &[&str])] = &[
-    ("axum", &["reprise-api", "reprise-server"]),
-    ("minijinja", &["reprise-text"]),
+    ("axum", &["reprise-api", "reprise-server", "reprise-wasm"]),
+    ("minijinja", &["reprise-text", "reprise-gpu"]),
     ("tokenizers", &["reprise-text"]),
     ("candle-core", &["reprise-gguf", "reprise-compute", "conformance"]),
     ("memmap2", &["reprise-server"]),
+    ("wgpu", &["reprise-gpu"]),
+    ("idb", &["reprise-wasm"]),
+    ("wasm-bindgen", &["reprise-wasm"]),
+    ("web-sys", &["reprise-wasm", "reprise-gpu"]),
     ("clap", &["reprise-server", "reprise-xtask", "conformance"]),
 ];
 
 /// Where `cfg(target_arch)` may stand: hosts and kernels.
-const PLATFORM_SWITCHES: &[&str] = &["crates/server/", "crates/xtask/", "crates/compute/src/kernels/"];
+const PLATFORM_SWITCHES: &[&str] =
+    &["crates/server/", "crates/wasm/", "crates/xtask/", "crates/gpu/", "crates/compute/src/kernels/"];
 
 /// Files that may be longer than [`LONGEST`], each with its reason.
 const LONG_FILES: &[(&str, &str)] = &[];

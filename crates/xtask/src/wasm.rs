@@ -1,4 +1,4 @@
-//! The wasm32 target, and the check that the core compiles for it.
+//! The wasm32 target, from rustup or from Debian's packages.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,19 +8,11 @@ use anyhow::{Context, Result, bail};
 
 use crate::process::{self, cargo};
 
-const TARGET: &str = "wasm32-unknown-unknown";
+/// The target's name.
+pub(crate) const TARGET: &str = "wasm32-unknown-unknown";
 /// Debian's Rust and what links wasm with it.
-const DEBIAN_PACKAGES: [&str; 5] = ["rustc-web", "cargo-web", "rust-web-src", "rust-web-llvm", "lld-22"];
-
-/// Checks the browser's half of the core: the router and everything below it.
-pub(crate) fn check() -> Result<()> {
-    let toolchain = toolchain()?;
-    process::run(
-        cargo([&format!("+{toolchain}"), "check", "--locked", "--target", TARGET, "-p", "reprise-api"])
-            // Two compilers must not share fingerprints.
-            .env("CARGO_TARGET_DIR", process::root().join("target/wasm")),
-    )
-}
+const DEBIAN_PACKAGES: [&str; 6] =
+    ["rustc-web", "cargo-web", "rust-web-src", "rust-web-llvm", "rust-web-clippy", "lld-22"];
 
 /// Provides the target and gives the toolchain to use.
 ///
@@ -63,6 +55,27 @@ fn debian() -> Result<String> {
         fs::write(&stamp, version)?;
     }
     Ok("debian".to_owned())
+}
+
+/// Lints what only the browser compiles.
+pub(crate) fn clippy() -> Result<()> {
+    let toolchain = toolchain()?;
+    process::run(
+        cargo([&format!("+{toolchain}"), "clippy", "--locked", "--target", TARGET, "-p", "reprise-wasm"])
+            .args(["--features", "suite", "--", "-D", "warnings"])
+            // The kernels stand behind it.
+            .env("RUSTFLAGS", "-Ctarget-feature=+simd128")
+            // Two compilers must not share fingerprints.
+            .env("CARGO_TARGET_DIR", process::root().join("target/wasm")),
+    )
+}
+
+/// The standard library's source, from which one with atomics is built. Debian's packages have it.
+pub(crate) fn std_source(toolchain: &str) -> Result<()> {
+    if toolchain == "debian" {
+        return Ok(());
+    }
+    process::run(Command::new("rustup").args(["component", "add", "rust-src", "--toolchain", toolchain]))
 }
 
 /// Builds the standard library in a throw-away crate and keeps its archives.
