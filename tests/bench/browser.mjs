@@ -79,7 +79,7 @@ class Page {
   }
 
   load = (kind, options) => this.page.evaluate(([kind, options]) => bench.load(kind, "/model.gguf", options), [kind, options]);
-  complete = (prompt, tokens) => this.page.evaluate(([prompt, tokens]) => bench.complete(prompt, tokens), [prompt, tokens]);
+  complete = (prompt, tokens, ignoreEnd) => this.page.evaluate((all) => bench.complete(...all), [prompt, tokens, ignoreEnd]);
   chat = (messages, tokens) => this.page.evaluate(([messages, tokens]) => bench.chat(messages, tokens), [messages, tokens]);
   info = () => this.page.evaluate(() => bench.info());
   events = () => this.page.evaluate(() => bench.events());

@@ -21,8 +21,8 @@ class Reprise {
     return Object.assign(new Reprise(), { engine, events });
   }
 
-  complete(prompt, tokens) {
-    const body = { prompt, n_predict: tokens, temperature: 0, stream: true, ignore_eos: true };
+  complete(prompt, tokens, ignoreEnd = true) {
+    const body = { prompt, n_predict: tokens, temperature: 0, stream: true, ignore_eos: ignoreEnd };
     return timed(() => this.#stream("/completion", body, (json) => ({ text: json.content, usage: json.timings })));
   }
 
@@ -92,7 +92,7 @@ globalThis.bench = {
     loaded = await engines[kind].load(model, options);
     return { ms: performance.now() - begin, info: await loaded.engine.info?.() };
   },
-  complete: (prompt, tokens) => loaded.complete(prompt, tokens),
+  complete: (prompt, tokens, ignoreEnd) => loaded.complete(prompt, tokens, ignoreEnd),
   chat: (messages, tokens) => loaded.chat(messages, tokens),
   info: () => loaded.engine.info?.(),
   events: () => loaded.events,

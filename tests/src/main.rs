@@ -25,6 +25,9 @@ struct Cli {
     /// Scenarios that run at the same time [default: 1, in a browser 2]
     #[arg(long)]
     jobs: Option<usize>,
+    /// Play only every so manyth scenario, the first included: a host that takes long is sampled
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    every: usize,
     /// Write the generated models into this folder, and run nothing
     #[arg(long, value_name = "DIR")]
     write_fixtures: Option<PathBuf>,
@@ -65,6 +68,7 @@ fn main() -> Result<ExitCode> {
     scenarios
         .retain(|scenario| cli.names.is_empty() || cli.names.iter().any(|name| scenario.name.contains(name)));
     ensure!(!scenarios.is_empty(), "no scenario has such a name");
+    let scenarios: Vec<_> = scenarios.into_iter().step_by(cli.every.max(1)).collect();
     let fixtures = tempfile::tempdir()?;
     fixtures::write_all(fixtures.path())?;
 

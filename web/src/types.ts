@@ -71,7 +71,7 @@ export interface EngineOptions {
   /** Slot images: written by themselves when a slot goes idle (on in a browser, off in Node), and under which name. */
   persist?: { automatic?: boolean; namespace?: string };
   /** Restricts the GPU kernels; for tests. */
-  gpu?: { subgroups?: boolean; dot4?: boolean; f16?: boolean };
+  gpu?: { subgroups?: boolean; dot4?: boolean; f16?: boolean; rowTile?: 1 | 2 | 4 | 8 };
 
   /** Whether the model file is kept for the next time; on by default for URLs, off for files and bytes. */
   cache?: boolean;

@@ -21,11 +21,14 @@ pub struct GpuOptions {
     pub f16: bool,
     /// Largest storage binding that is used, bytes; `None` uses what the adapter allows. Tests split small tensors with it.
     pub binding_limit: Option<u64>,
+    /// Most rows that a product computes together: 1, 2, 4 or 8. Fewer make shorter shaders, which a software adapter compiles
+    /// in a fraction of the time; the sums are the same bits.
+    pub row_tile: u32,
 }
 
 impl Default for GpuOptions {
     fn default() -> Self {
-        Self { subgroups: true, dot4: false, f16: true, binding_limit: None }
+        Self { subgroups: true, dot4: false, f16: true, binding_limit: None, row_tile: 8 }
     }
 }
 
@@ -102,6 +105,7 @@ impl Device {
             dot4: options.dot4 && available.dot4,
             f16: options.f16 && available.f16,
             binding_limit: options.binding_limit,
+            row_tile: options.row_tile,
         };
         let binding_limit = limits
             .max_storage_buffer_binding_size
@@ -183,7 +187,7 @@ fn available(adapter: &wgpu::Adapter, _instance: &wgpu::Instance) -> GpuOptions 
         // naga translates the packed dot product for every backend, to plain arithmetic where it must.
         dot4: true,
         f16: features.contains(wgpu::Features::SHADER_F16),
-        binding_limit: None,
+        ..GpuOptions::default()
     }
 }
 
@@ -195,7 +199,7 @@ fn available(adapter: &wgpu::Adapter, instance: &wgpu::Instance) -> GpuOptions {
         subgroups: true,
         dot4: language.contains(wgpu::WgslLanguageFeatures::Packed4x8IntegerDotProduct),
         f16: adapter.features().contains(wgpu::Features::SHADER_F16),
-        binding_limit: None,
+        ..GpuOptions::default()
     }
 }
 

@@ -53,6 +53,7 @@ fn gpu_options(options: &LoadOptions) -> GpuOptions {
         subgroups: asked.subgroups.unwrap_or(best.subgroups),
         dot4: asked.dot4.unwrap_or(best.dot4),
         f16: asked.f16.unwrap_or(best.f16),
+        row_tile: asked.row_tile.unwrap_or(best.row_tile),
         ..best
     }
 }

@@ -153,6 +153,7 @@ pub(crate) struct GpuFeatures {
     pub subgroups: Option<bool>,
     pub dot4: Option<bool>,
     pub f16: Option<bool>,
+    pub row_tile: Option<u32>,
 }
 
 fn yes() -> bool {

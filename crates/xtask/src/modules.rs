@@ -19,9 +19,7 @@ pub(crate) enum Module {
     /// Relaxed vectors and shared memory besides.
     Threads,
     /// `Simd` with the op suite exported, for the tests.
-    SimdSuite,
-    /// `Threads` with the op suite exported, for the tests.
-    ThreadsSuite,
+    Suite,
 }
 
 /// What the linker must leave in the module for wasm-bindgen to start threads.
@@ -46,24 +44,16 @@ const WASM_OPT: [&str; 12] = [
 
 impl Module {
     fn name(self) -> &'static str {
-        if self.has_threads() { "threads" } else { "simd" }
-    }
-
-    fn has_threads(self) -> bool {
-        matches!(self, Self::Threads | Self::ThreadsSuite)
-    }
-
-    fn is_suite(self) -> bool {
-        matches!(self, Self::SimdSuite | Self::ThreadsSuite)
+        if self == Self::Threads { "threads" } else { "simd" }
     }
 
     /// Objects with and without atomics must not meet.
     fn target_folder(self) -> PathBuf {
-        process::root().join(if self.has_threads() { "target/wasm-threads" } else { "target/wasm" })
+        process::root().join(if self == Self::Threads { "target/wasm-threads" } else { "target/wasm" })
     }
 
     fn rustflags(self) -> String {
-        if !self.has_threads() {
+        if self != Self::Threads {
             return "-Ctarget-feature=+simd128".to_owned();
         }
         let mut flags = "-Ctarget-feature=+simd128,+relaxed-simd,+atomics,+bulk-memory,+mutable-globals \
@@ -77,7 +67,7 @@ impl Module {
 
     /// Where the package's build expects a module, and the tests theirs.
     fn folder(self) -> PathBuf {
-        let parent = if self.is_suite() { suite_folder() } else { process::root().join("web/dist/wasm") };
+        let parent = if self == Self::Suite { suite_folder() } else { process::root().join("web/dist/wasm") };
         parent.join(self.name())
     }
 }
@@ -117,10 +107,10 @@ pub(crate) fn build_module(module: Module, optimise: Optimise) -> Result<()> {
         "-p",
         "reprise-wasm",
     ]);
-    if module.is_suite() {
+    if module == Module::Suite {
         build.args(["--features", "suite"]);
     }
-    if module.has_threads() {
+    if module == Module::Threads {
         wasm::std_source(&toolchain)?;
         // A standard library with atomics comes with no toolchain; building one is still an unstable flag.
         build.args(["-Zbuild-std=std,panic_abort"]).env("RUSTC_BOOTSTRAP", "1");

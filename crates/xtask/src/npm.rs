@@ -72,7 +72,8 @@ pub(crate) fn software_vulkan() -> Result<()> {
     if any { Ok(()) } else { apt(&["mesa-vulkan-drivers"]) }
 }
 
-fn apt(packages: &[&str]) -> Result<()> {
+/// Installs packages of the system.
+pub(crate) fn apt(packages: &[&str]) -> Result<()> {
     process::run(Command::new("apt-get").args(["update", "-qq"]))?;
     process::run(
         Command::new("apt-get").args(["install", "-y", "-qq", "--no-install-recommends"]).args(packages),

@@ -10,12 +10,19 @@ use crate::modules::{Module, Optimise};
 use crate::process::{self, cargo};
 use crate::{modules, npm, setup, tidy, wasm};
 
+/// Of so many scenarios one is played in the browser, where each costs seconds; the native run plays them all.
+const BROWSER_SAMPLES: [(&str, &str); 2] = [("browser-wasm", "2"), ("browser-webgpu", "8")];
+
 /// Options of the test run.
 #[derive(Args)]
 pub(crate) struct TestArgs {
     /// Leave out the browser: no wasm32 target, Node or Chromium on this machine
     #[arg(long)]
     no_browser: bool,
+    /// Also what takes long: all scenarios in the browser instead of samples (half an hour for WebGPU on a software adapter,
+    /// which compiles every page's shaders anew), and the lints of what only the browser compiles
+    #[arg(long)]
+    thorough: bool,
 }
 
 /// Options of the recorder.
@@ -37,7 +44,7 @@ pub(crate) fn run(arguments: &TestArgs) -> Result<()> {
     if arguments.no_browser {
         println!("the browser was left out: --no-browser");
     } else {
-        browser(&models, &mut closing)?;
+        browser(&models, arguments.thorough, &mut closing)?;
     }
     closing.print();
     println!("all checks and tests passed");
@@ -54,17 +61,17 @@ fn native(models: &Path, closing: &mut Closing) -> Result<()> {
     closing.keep(&process::tee(&mut cargo(suite))?, "op suite ");
     // The whole workspace, as above: a part of it would have other features, and be built anew.
     process::run(&mut cargo(["build", "--workspace", "--locked"]))?;
-    closing.conformance("native", models)
+    closing.conformance("native", &[], models)
 }
 
 /// The engine in Node and in Chromium, the package, the page.
-fn browser(models: &Path, closing: &mut Closing) -> Result<()> {
+fn browser(models: &Path, thorough: bool, closing: &mut Closing) -> Result<()> {
     let chromium = npm::chromium()?;
-    wasm::clippy()?;
-    npm::everything(Optimise::No)?;
-    for module in [Module::SimdSuite, Module::ThreadsSuite] {
-        modules::build_module(module, Optimise::No)?;
+    if thorough {
+        wasm::clippy()?;
     }
+    modules::build_module(Module::Suite, Optimise::No)?;
+    npm::everything(Optimise::No)?;
     let with_environment = |command: &mut Command| {
         command
             .env("REPRISE_MODELS", models)
@@ -84,8 +91,9 @@ fn browser(models: &Path, closing: &mut Closing) -> Result<()> {
         with_environment(&mut tests);
         closing.node(name, &process::tee(&mut tests)?);
     }
-    for target in ["browser-wasm", "browser-webgpu"] {
-        closing.conformance(target, models)?;
+    for (target, every) in BROWSER_SAMPLES {
+        let sample = ["--every", if thorough { "1" } else { every }];
+        closing.conformance(target, &sample, models)?;
     }
     let mut tests = npm::npm("tests/bridge", &["test"]);
     with_environment(&mut tests);
@@ -123,9 +131,9 @@ impl Closing {
     }
 
     /// Runs the suite against a target.
-    fn conformance(&mut self, target: &str, models: &Path) -> Result<()> {
+    fn conformance(&mut self, target: &str, arguments: &[&str], models: &Path) -> Result<()> {
         let mut run = conformance(&["--target", target]);
-        let text = process::tee(run.env("REPRISE_MODELS", models))?;
+        let text = process::tee(run.args(arguments).env("REPRISE_MODELS", models))?;
         let lines: Vec<_> = text.lines().rev().take(2).collect();
         self.0.push(format!(
             "conformance {target}: {}",

@@ -6,13 +6,13 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use crate::npm;
 use crate::process::{self, cargo};
 
 /// The target's name.
 pub(crate) const TARGET: &str = "wasm32-unknown-unknown";
 /// Debian's Rust and what links wasm with it.
-const DEBIAN_PACKAGES: [&str; 6] =
-    ["rustc-web", "cargo-web", "rust-web-src", "rust-web-llvm", "rust-web-clippy", "lld-22"];
+const DEBIAN_PACKAGES: [&str; 5] = ["rustc-web", "cargo-web", "rust-web-src", "rust-web-llvm", "lld-22"];
 
 /// Provides the target and gives the toolchain to use.
 ///
@@ -60,6 +60,10 @@ fn debian() -> Result<String> {
 /// Lints what only the browser compiles.
 pub(crate) fn clippy() -> Result<()> {
     let toolchain = toolchain()?;
+    if toolchain == "debian" && process::output(Command::new("dpkg").args(["-s", "rust-web-clippy"])).is_err()
+    {
+        npm::apt(&["rust-web-clippy"])?;
+    }
     process::run(
         cargo([&format!("+{toolchain}"), "clippy", "--locked", "--target", TARGET, "-p", "reprise-wasm"])
             .args(["--features", "suite", "--", "-D", "warnings"])

@@ -19,7 +19,7 @@ pub(crate) use kernel::LinearKernel;
 pub(crate) use plan::{can_gate, plan};
 
 /// What the device offers beyond plain WGSL, as far as it is to be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Variant {
     /// The smallest number of invocations in a subgroup; 0 without subgroup operations.
     pub(crate) subgroup: u32,
@@ -27,6 +27,14 @@ pub(crate) struct Variant {
     pub(crate) dot4: bool,
     /// Multiply in f16. Where `dot4` is set too, integers are multiplied instead.
     pub(crate) f16: bool,
+    /// Most rows that a kernel computes together: 1, 2, 4 or 8.
+    pub(crate) rows: u32,
+}
+
+impl Default for Variant {
+    fn default() -> Self {
+        Self { subgroup: 0, dot4: false, f16: false, rows: 8 }
+    }
 }
 
 /// Products of the same activations with some weights.

@@ -146,8 +146,9 @@ fn kernel(op: &LinearOp<'_>, batch: &Batch<'_>, variant: Variant) -> LinearKerne
             4 => 4,
             _ => 1,
         },
-        rows: match op.rows {
-            0..=2 => op.rows.max(1),
+        rows: match op.rows.min(variant.rows) {
+            0..=1 => 1,
+            2 => 2,
             3..=4 => 4,
             _ => 8,
         },

@@ -96,6 +96,7 @@ pub(crate) fn linear(recorder: &mut Recorder, op: &Linear) {
         subgroup: if features.subgroups { recorder.device.subgroup_sizes.0 } else { 0 },
         dot4: features.dot4,
         f16: features.f16,
+        rows: features.row_tile,
     };
     for dispatch in plan(&op, variant) {
         recorder.linear(&dispatch);
