@@ -62,9 +62,15 @@ const DOORS: &[(&str, &[&str])] = &[
     ("clap", &["reprise-server", "reprise-xtask", "conformance"]),
 ];
 
-/// Where `cfg(target_arch)` may stand: hosts and kernels.
-const PLATFORM_SWITCHES: &[&str] =
-    &["crates/server/", "crates/wasm/", "crates/xtask/", "crates/gpu/", "crates/compute/src/kernels/"];
+/// Where `cfg(target_arch)` may stand: hosts and kernels, and the tests that run on both.
+const PLATFORM_SWITCHES: &[&str] = &[
+    "crates/server/",
+    "crates/wasm/",
+    "crates/xtask/",
+    "crates/gpu/",
+    "crates/compute/src/kernels/",
+    "crates/compute/src/cpu/tests.rs",
+];
 
 /// Files that may be longer than [`LONGEST`], each with its reason.
 const LONG_FILES: &[(&str, &str)] = &[];
