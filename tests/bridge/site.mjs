@@ -56,16 +56,11 @@ export class Site {
     });
   }
 
-  /**
-   * Listens on a free port.
-   *
-   * @param {Record<string, string>} folders further folders to serve, by the first part of the path
-   */
-  static async open(folders = {}) {
+  /** Listens on a free port. */
+  static async open() {
     const server = createServer();
     await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
-    const all = { page: join(here, "page"), reprise: PACKAGE, openai: join(here, "node_modules/openai"), ...folders };
-    return new Site(server, all);
+    return new Site(server, { page: join(here, "page"), reprise: PACKAGE, openai: join(here, "node_modules/openai") });
   }
 
   /** Without a slash at its end. */

@@ -2,18 +2,15 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { fileURLToPath } from "node:url";
 
 import { launch } from "../bridge/browser.mjs";
 import { Site } from "../bridge/site.mjs";
-
-const folder = process.env.REPRISE_SUITE ?? fileURLToPath(new URL("../../target/wasm/suite", import.meta.url));
 
 let site;
 let browser;
 
 before(async () => {
-  [site, browser] = await Promise.all([Site.open({ suite: folder }), launch()]);
+  [site, browser] = await Promise.all([Site.open(), launch()]);
 });
 after(async () => {
   await browser.close();
@@ -31,7 +28,7 @@ for (const [backend, module, entry, variant] of [
     const variants = await page.evaluate(async ([module, entry, variant]) => {
       // As the package's worker does before it starts a module.
       (await import("/reprise/gpu.js")).askForSubgroups();
-      const suite = await import(`/suite/${module}/reprise.js`);
+      const suite = await import(`/reprise/wasm/${module}/reprise.js`);
       await suite.default();
       return suite[entry](variant);
     }, [module, entry, variant]);

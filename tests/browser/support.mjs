@@ -116,6 +116,8 @@ export class Server {
     const binary = process.env.REPRISE_SERVER ?? target("debug/reprise-server");
     const own = ["-m", model, "--port", String(port), "--threads", "1", "--slot-save-path", server.folder];
     server.process = spawn(binary, [...own, "-np", "1", "-c", "1024", ...flags], { stdio: "ignore" });
+    // A test that failed does not stop it.
+    process.once("exit", () => server.process.kill("SIGKILL"));
     const ended = new Promise((_, reject) => {
       server.process.on("error", reject);
       server.process.on("exit", (code) => reject(new Error(`the server ended with ${code}`)));

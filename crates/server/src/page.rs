@@ -15,7 +15,7 @@ use tower_http::services::ServeFile;
 
 /// The folder as it was when the binary was built; debug builds read it from the disk, and it may be missing.
 #[derive(Embed)]
-#[folder = "../../www/dist/"]
+#[folder = "$REPRISE_PAGE"]
 #[allow_missing = true]
 struct Built;
 

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::Args;
 
-use crate::modules::Optimise;
+use crate::modules::Purpose;
 use crate::{npm, process, setup};
 
 /// Options of the demo.
@@ -22,7 +22,7 @@ pub(crate) fn run(arguments: &DemoArgs) -> Result<()> {
     let model = setup::default_model()?;
     let slots = setup::cache_folder()?.join("demo-slots");
     std::fs::create_dir_all(&slots)?;
-    npm::everything(Optimise::Yes)?;
+    npm::everything(Purpose::Shipping)?;
     let binary = process::release_server()?;
     let address = format!("http://127.0.0.1:{}", arguments.port);
     println!(

@@ -45,7 +45,7 @@ fn main() -> Result<()> {
         Task::Setup => setup::everything(),
         Task::Demo(arguments) => demo::run(&arguments),
         Task::Test(arguments) => test::run(&arguments),
-        Task::Wasm => npm::everything(modules::Optimise::Yes),
+        Task::Wasm => npm::everything(modules::Purpose::Shipping),
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Record(arguments) => test::record(&arguments),
         Task::Tidy => tidy::check(),

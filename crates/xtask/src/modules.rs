@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
 use sha2::{Digest, Sha256};
+use wasm_bindgen_cli_support::Bindgen;
 
 use crate::process::{self, cargo};
-use crate::{npm, setup, wasm};
+use crate::{npm, wasm};
 
 /// A way to compile the engine; a module either validates in an engine or does not, so each is a build of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,8 +18,15 @@ pub(crate) enum Module {
     Simd,
     /// Relaxed vectors and shared memory besides.
     Threads,
-    /// `Simd` with the op suite exported, for the tests.
-    Suite,
+}
+
+/// What a module is built for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Compiled in half the time, slower but for its kernels, and with the op suite exported.
+    Tests,
+    /// What the package ships: small, and gone over by wasm-opt.
+    Shipping,
 }
 
 /// What the linker must leave in the module for wasm-bindgen to start threads.
@@ -65,49 +72,44 @@ impl Module {
         flags
     }
 
-    /// Where the package's build expects a module, and the tests theirs.
+    /// Where the package's build expects a module.
     fn folder(self) -> PathBuf {
-        let parent = if self == Self::Suite { suite_folder() } else { process::root().join("web/dist/wasm") };
-        parent.join(self.name())
+        process::root().join("web/dist/wasm").join(self.name())
     }
 }
 
-/// Where the modules with the op suite are put, by name.
-pub(crate) fn suite_folder() -> PathBuf {
-    process::root().join("target/wasm/suite")
+impl Purpose {
+    fn profile(self) -> &'static str {
+        match self {
+            Self::Tests => "wasm-test",
+            Self::Shipping => "wasm",
+        }
+    }
 }
 
-/// Whether wasm-opt goes over a module: a quarter smaller, for minutes of its time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Optimise {
-    Yes,
-    No,
-}
-
-/// Builds what the package ships.
-pub(crate) fn build(optimise: Optimise) -> Result<()> {
+/// Builds every module.
+pub(crate) fn build(purpose: Purpose) -> Result<()> {
     for module in [Module::Simd, Module::Threads] {
-        build_module(module, optimise)?;
+        build_module(module, purpose)?;
     }
     Ok(())
 }
 
 /// Compiles, binds and optimises one module; the last two only if the first gave something new.
-pub(crate) fn build_module(module: Module, optimise: Optimise) -> Result<()> {
+fn build_module(module: Module, purpose: Purpose) -> Result<()> {
     let toolchain = wasm::toolchain()?;
-    let bindgen = setup::wasm_bindgen()?;
     let mut build = cargo([
         &format!("+{toolchain}"),
         "build",
         "--locked",
         "--profile",
-        "wasm",
+        purpose.profile(),
         "--target",
         wasm::TARGET,
         "-p",
         "reprise-wasm",
     ]);
-    if module == Module::Suite {
+    if purpose == Purpose::Tests {
         build.args(["--features", "suite"]);
     }
     if module == Module::Threads {
@@ -118,41 +120,25 @@ pub(crate) fn build_module(module: Module, optimise: Optimise) -> Result<()> {
     build.env("CARGO_TARGET_DIR", module.target_folder()).env("RUSTFLAGS", module.rustflags());
     process::run(&mut build)?;
 
-    let compiled = module.target_folder().join(wasm::TARGET).join("wasm/reprise_wasm.wasm");
+    let compiled =
+        module.target_folder().join(wasm::TARGET).join(purpose.profile()).join("reprise_wasm.wasm");
     let folder = module.folder();
     let stamp = folder.join(".built-from");
     let digest = digest(&compiled)?;
-    let (plain, optimised) = (digest.clone(), format!("{digest} optimised"));
     let bound = folder.join("reprise_bg.wasm");
-    let found = fs::read_to_string(&stamp).unwrap_or_default();
-    if bound.exists() && (found == optimised || (found == plain && optimise == Optimise::No)) {
+    if bound.exists() && fs::read_to_string(&stamp).is_ok_and(|found| found == digest) {
         return Ok(());
     }
-    process::run(
-        Command::new(bindgen)
-            .args(["--target", "web", "--out-name", "reprise", "--out-dir"])
-            .arg(&folder)
-            .arg(&compiled),
-    )?;
-    if optimise == Optimise::Yes {
+    Bindgen::new().input_path(&compiled).out_name("reprise").web(true)?.typescript(true).generate(&folder)?;
+    if purpose == Purpose::Shipping {
         let optimiser = npm::tool("web", "wasm-opt")?;
         let smaller = folder.join("optimised.wasm");
         process::run(Command::new(optimiser).args(WASM_OPT).arg("-o").arg(&smaller).arg(&bound))?;
         fs::rename(&smaller, &bound)?;
     }
-    fs::write(&stamp, if optimise == Optimise::Yes { optimised } else { plain })?;
+    fs::write(&stamp, digest)?;
     println!("{}: {} KB", bound.display(), fs::metadata(&bound)?.len() / 1000);
     Ok(())
-}
-
-/// The version of wasm-bindgen that the workspace is locked to: the binding tool must be of the same.
-pub(crate) fn bindgen_version() -> Result<String> {
-    let json = process::output(&mut cargo(["metadata", "--format-version", "1", "--locked"]))?;
-    let metadata: Value = serde_json::from_str(&json).context("cargo metadata is not JSON")?;
-    let packages = metadata["packages"].as_array().context("cargo metadata has no packages")?;
-    let version = packages.iter().find(|package| package["name"] == "wasm-bindgen");
-    let version = version.and_then(|package| package["version"].as_str());
-    Ok(version.context("the workspace does not depend on wasm-bindgen")?.to_owned())
 }
 
 fn digest(file: &Path) -> Result<String> {

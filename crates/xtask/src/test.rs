@@ -6,9 +6,9 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 
-use crate::modules::{Module, Optimise};
+use crate::modules::Purpose;
 use crate::process::{self, cargo};
-use crate::{modules, npm, setup, tidy, wasm};
+use crate::{npm, setup, tidy, wasm};
 
 /// Of so many scenarios one is played in the browser, where each costs seconds; the native run plays them all.
 const BROWSER_SAMPLES: [(&str, &str); 2] = [("browser-wasm", "2"), ("browser-webgpu", "8")];
@@ -70,12 +70,10 @@ fn browser(models: &Path, thorough: bool, closing: &mut Closing) -> Result<()> {
     if thorough {
         wasm::clippy()?;
     }
-    modules::build_module(Module::Suite, Optimise::No)?;
-    npm::everything(Optimise::No)?;
+    npm::everything(Purpose::Tests)?;
     let with_environment = |command: &mut Command| {
         command
             .env("REPRISE_MODELS", models)
-            .env("REPRISE_SUITE", modules::suite_folder())
             .env("REPRISE_SERVER", process::root().join("target/debug/reprise-server"))
             .env("REPRISE_FIXTURES", process::root().join("target/fixtures"))
             .env("CHROMIUM", &chromium);

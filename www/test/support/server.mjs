@@ -11,6 +11,8 @@ export async function startServer({ model = tinyModel, flags = [] } = {}) {
   const folder = mkdtempSync(path.join(tmpdir(), "reprise-page-"));
   const all = ["--model", model, "--port", "0", "--threads", "1", "-np", "2", "--slot-save-path", folder, ...flags];
   const child = spawn(serverPath, all, { stdio: ["ignore", "ignore", "pipe"] });
+  // A test that failed does not stop it, and would wait for it for ever.
+  process.once("exit", () => child.kill("SIGKILL"));
   const seen = [];
   const url = await new Promise((resolve, reject) => {
     createInterface({ input: child.stderr }).on("line", (line) => {

@@ -5,13 +5,13 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::modules::Optimise;
+use crate::modules::Purpose;
 use crate::{npm, process, setup};
 
 /// Prints a table of medians and ratios.
 pub(crate) fn run(rounds: usize, threads: usize) -> Result<()> {
     let model = setup::default_model()?;
-    npm::everything(Optimise::Yes)?;
+    npm::everything(Purpose::Shipping)?;
     npm::install("tests/bench")?;
     let mut bench = Command::new("node");
     bench.arg("tests/bench/bench.mjs").arg("--model").arg(model);
