@@ -39,12 +39,6 @@ fn smollm2() {
 
 #[test]
 #[ignore = "needs REPRISE_MODELS"]
-fn stories260k() {
-    check_model("stories260k");
-}
-
-#[test]
-#[ignore = "needs REPRISE_MODELS"]
 fn gemma3() {
     check_model("gemma3");
 }
