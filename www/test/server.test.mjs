@@ -173,6 +173,23 @@ test("from a static host of this machine the same client chats and handles slots
   await host.stop();
 });
 
+test("what was chosen while the page still looked around stays chosen", async () => {
+  let answer;
+  const asked = new Promise((resolve) => (answer = resolve));
+  const host = await startStatic({ health: (_, response) => answer(response) });
+  const { page, close } = await openPage(browser, host.url);
+  const response = await asked;
+  await page.getByRole("button", { name: "On a server" }).click();
+  await page.getByLabel("Address").fill(server.url);
+  const looked = page.waitForResponse(/models\/default\.gguf/);
+  response.writeHead(404).end();
+  await looked;
+  await page.waitForTimeout(200);
+  assert.equal(await page.getByLabel("Address").inputValue(), server.url);
+  await close();
+  await host.stop();
+});
+
 test("what a model writes is shown as text and a little Markdown, never as HTML", async () => {
   const { page, close } = await open();
   const content = [

@@ -59,8 +59,8 @@ fn native(models: &Path, closing: &mut Closing) -> Result<()> {
     closing.rust(&process::tee(cargo(tests).env("REPRISE_MODELS", models))?);
     let suite = ["test", "--workspace", "--locked", "--test", "suite", "--", "--nocapture"];
     closing.keep(&process::tee(&mut cargo(suite))?, "op suite ");
-    // The whole workspace, as above: a part of it would have other features, and be built anew.
-    process::run(&mut cargo(["build", "--workspace", "--locked"]))?;
+    // With the tests once more: alone, the binaries would have other features, and all below them be built anew.
+    process::run(&mut cargo(["build", "--workspace", "--bins", "--tests", "--locked"]))?;
     closing.conformance("native", &[], models)
 }
 

@@ -13,6 +13,8 @@ import { findBundled, refreshStorage } from "./storage";
 
 /** Of the opening under way; a new one cancels it. */
 let opening = new AbortController();
+/** Whether somebody was faster than the page itself. */
+let chosen = false;
 
 /** What the page does first: go on where it was left. */
 export async function begin(): Promise<void> {
@@ -20,11 +22,12 @@ export async function begin(): Promise<void> {
   state.ownServer.value = own;
   const { place = own ? "server" : "browser" } = loadChoices();
   await Promise.all([findBundled(), refreshStorage()]);
-  await moveTo(place);
+  if (!chosen) await moveTo(place);
 }
 
 /** Switches between this browser and a server. */
 export async function moveTo(place: Place): Promise<void> {
+  chosen = true;
   await leave();
   state.place.value = place;
   keepChoices({ place });
@@ -94,6 +97,7 @@ export async function forgetModel(url: string): Promise<void> {
 }
 
 async function open(during: During, opener: (signal: AbortSignal) => Promise<Host>): Promise<void> {
+  chosen = true;
   await leave();
   opening = new AbortController();
   const { signal } = opening;
