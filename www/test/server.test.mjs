@@ -174,18 +174,20 @@ test("from a static host of this machine the same client chats and handles slots
 });
 
 test("what was chosen while the page still looked around stays chosen", async () => {
-  let answer;
-  const asked = new Promise((resolve) => (answer = resolve));
-  const host = await startStatic({ health: (_, response) => answer(response) });
+  let found;
+  const looked = new Promise((resolve) => (found = resolve));
+  const busy = { "v1/models": () => {}, props: () => {}, health: (_, response) => looked.then(() => response.writeHead(404).end()) };
+  const host = await startStatic(busy);
   const { page, close } = await openPage(browser, host.url);
-  const response = await asked;
   await page.getByRole("button", { name: "On a server" }).click();
-  await page.getByLabel("Address").fill(server.url);
-  const looked = page.waitForResponse(/models\/default\.gguf/);
-  response.writeHead(404).end();
-  await looked;
-  await page.waitForTimeout(200);
-  assert.equal(await page.getByLabel("Address").inputValue(), server.url);
+  await page.getByLabel("Address").fill(host.url);
+  await page.getByRole("button", { name: "Connect" }).click();
+  await page.getByText("Connecting to").waitFor();
+  const last = page.waitForResponse(/models\/default\.gguf/);
+  found();
+  await last;
+  await page.waitForTimeout(300);
+  assert.ok(await page.getByText("Connecting to").isVisible());
   await close();
   await host.stop();
 });
