@@ -71,6 +71,7 @@ fn browser(models: &Path, thorough: bool, closing: &mut Closing) -> Result<()> {
         wasm::clippy()?;
     }
     npm::everything(Purpose::Tests)?;
+    npm::install("tests/bridge")?;
     let with_environment = |command: &mut Command| {
         command
             .env("REPRISE_MODELS", models)
