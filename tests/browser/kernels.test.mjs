@@ -29,7 +29,7 @@ for (const [backend, module, entry, variant] of [
       // As the package's worker does before it starts a module.
       (await import("/reprise/gpu.js")).askForSubgroups();
       const suite = await import(`/reprise/wasm/${module}/reprise.js`);
-      await suite.default();
+      await suite.default({ module_or_path: `/reprise/wasm/${module}/reprise_bg.wasm` });
       return suite[entry](variant);
     }, [module, entry, variant]);
     for (const { name, passed, failures } of variants) {

@@ -11,7 +11,7 @@ use crate::process::{self, cargo};
 use crate::{npm, setup, tidy, wasm};
 
 /// Of so many scenarios one is played in the browser, where each costs seconds; the native run plays them all.
-const BROWSER_SAMPLES: [(&str, &str); 2] = [("browser-wasm", "2"), ("browser-webgpu", "8")];
+const BROWSER_SAMPLES: [(&str, &str); 2] = [("browser-wasm", "2"), ("browser-webgpu", "12")];
 
 /// Options of the test run.
 #[derive(Args)]
