@@ -160,6 +160,15 @@ test("no WebGPU: an error when it is asked for, the processor when it is not", a
   }
 });
 
+test("of two backends the faster is taken, by times that were measured", async () => {
+  const tab = await lab.tab();
+  const { backend, backendReason } = await tab.started({ backend: "auto" });
+  const [, gpu, cpu] = backendReason.match(/take ([\d.]+) ms on WebGPU and ([\d.]+) ms on the processor/).map(Number);
+  assert.ok(gpu > 0 && cpu > 0, backendReason);
+  assert.equal(backend, gpu < cpu ? "webgpu" : "wasm");
+  await tab.context.close();
+});
+
 test("after all of these, the page still starts an engine", async () => {
   await tab.started();
   assert.equal((await tab.complete("Hello there", 4)).tokens_predicted, 4);

@@ -82,7 +82,7 @@ async fn faster(
         .map_err(|error| Failure::new(Kind::Internal, error.to_string()))?;
     let ms = |time: Duration| time.as_secs_f64() * 1e3;
     let reason = format!(
-        "{} products with {} take {:.2} ms on WebGPU and {:.2} ms on the processor",
+        "{} products with {} take {:.3} ms on WebGPU and {:.3} ms on the processor",
         probe::PRODUCTS,
         tensor.name,
         ms(on_gpu),

@@ -15,7 +15,7 @@ use crate::host::Host;
 use crate::store::{AUTOMATIC, Store};
 
 /// A slot that was busy until just now may be busy again at once: the next turn of a chat, or one more copy.
-const SETTLE: u32 = 200;
+const SETTLE: u32 = 50;
 
 /// Writes the images of one engine.
 pub(crate) struct Keeper {

@@ -35,13 +35,13 @@ pub(crate) async fn measure<B: Backend>(
 ) -> Result<Duration, ComputeError> {
     let (rows, cols) = (tensor.rows, tensor.cols);
     let weight = backend.weight(tensor.dtype, rows, cols, source, tensor.range.clone()).await?;
-    let x = backend.tensor(1, cols)?;
+    let mut x = backend.tensor(1, cols)?;
     let mut out = backend.tensor(1, rows)?;
-    pass(backend, &weight, &x, &mut out).await?;
+    pass(backend, &weight, &mut x, &mut out).await?;
     let begin = WorkerClock.now();
     let mut passes = 0;
     loop {
-        pass(backend, &weight, &x, &mut out).await?;
+        pass(backend, &weight, &mut x, &mut out).await?;
         passes += 1;
         let elapsed = WorkerClock.now().saturating_sub(begin);
         if elapsed >= MOMENT {
@@ -53,12 +53,14 @@ pub(crate) async fn measure<B: Backend>(
 async fn pass<B: Backend>(
     backend: &mut B,
     weight: &B::Weight,
-    x: &B::Tensor,
+    x: &mut B::Tensor,
     out: &mut B::Tensor,
 ) -> Result<(), ComputeError> {
     let sequences = [SequenceLayout { rows: 0..1, start: 0, blocks: &[0] }];
     let layout = StepLayout { sequences: &sequences };
     let mut pass = backend.pass(&layout);
+    // A tensor has no rows before it is written: a row of the matrix is as good a row as any.
+    pass.embed(weight, &[0], 1.0, x);
     for _ in 0..PRODUCTS {
         pass.linear(x, &mut [Projection { weight, bias: None, out }]);
     }
