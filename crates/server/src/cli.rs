@@ -287,6 +287,12 @@ pub(crate) struct ComputeArgs {
     /// Run the model once before serving (default)
     #[arg(long, overrides_with = "no_warmup")]
     pub warmup: bool,
+    /// Leave the weights in the mapped file instead of repacking them into memory of their own
+    #[arg(long, overrides_with = "repack")]
+    pub no_repack: bool,
+    /// Repack weights (default)
+    #[arg(long, overrides_with = "no_repack")]
+    pub repack: bool,
 }
 
 /// Logging.
@@ -335,6 +341,7 @@ const SHORT_FLAGS: &[(&str, &str)] = &[
     ("-cram", "--cache-ram"),
     ("-cb", "--cont-batching"),
     ("-nocb", "--no-cont-batching"),
+    ("-nr", "--no-repack"),
     ("-ub", "--ubatch-size"),
     ("-mu", "--model-url"),
     ("-hf", "--hf-repo"),

@@ -42,7 +42,12 @@ pub(crate) fn start(cli: &Cli, store: Option<DirStore>) -> Result<Running> {
         block_on(Gguf::open(&source)).with_context(|| format!("cannot load model '{}'", path.display()))?;
     let text = text(&gguf, &cli.model)?;
 
-    let cpu = Cpu::new(threads(cli.compute.threads));
+    let threads = threads(cli.compute.threads);
+    let cpu = match std::env::var("REPRISE_ISA") {
+        Ok(name) => Cpu::on_instructions(threads, &name).context("REPRISE_ISA")?,
+        Err(_) => Cpu::new(threads),
+    };
+    let cpu = if cli.compute.no_repack { cpu.keep_mapped() } else { cpu };
     let mut options =
         LoadOptions { rope: rope(&cli.model), progress: Some(progress()), ..LoadOptions::default() };
     let config = plan(cli, &gguf, &mut options)?;

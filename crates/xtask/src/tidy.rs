@@ -54,7 +54,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("minijinja", &["reprise-text", "reprise-gpu"]),
     ("tokenizers", &["reprise-text"]),
     ("candle-core", &["reprise-gguf", "reprise-compute", "conformance"]),
-    ("memmap2", &["reprise-server"]),
+    ("memmap2", &["reprise-server", "reprise-compute"]),
     ("wgpu", &["reprise-gpu"]),
     ("idb", &["reprise-wasm"]),
     ("wasm-bindgen", &["reprise-wasm"]),

@@ -3,19 +3,17 @@
 //! The rows of `x` are quantised once for each format that the weights want. Threads then take panels of 16 weight rows
 //! and multiply them with all activation rows while the panel is in cache.
 
-use candle_core::quantized::GgmlType;
-use candle_core::quantized::k_quants::{BlockQ8K, QK_K};
-
 use super::Threads;
 use super::tensor::CpuTensor;
-use super::weight::{Blocks, CpuWeight, Plain, Storage, by_family};
+use super::weight::{CpuWeight, Storage, by_family};
 use crate::kernels::activations::{Q8Rows, quantize};
 use crate::kernels::blocks::BLOCK;
 use crate::kernels::columns::{Columns, Output};
 use crate::kernels::panel::PANEL;
-#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-use crate::kernels::superblocks::{self, Q8K};
-use crate::kernels::{floats, panel};
+use crate::kernels::superblocks::activations as k_activations;
+use crate::kernels::superblocks::activations::Q8KRows;
+use crate::kernels::superblocks::formats::SUPERBLOCK;
+use crate::kernels::{floats, panel, superblocks};
 use crate::{ComputeError, Projection};
 
 /// Multiplications below which one thread is faster than two: about 5 us.
@@ -29,7 +27,7 @@ const GROUP: usize = 4;
 #[derive(Debug, Default)]
 pub(super) struct Activations {
     q8: Q8Rows,
-    q8k: Vec<BlockQ8K>,
+    q8k: Q8KRows,
 }
 
 /// See [`crate::Pass::linear`].
@@ -117,14 +115,11 @@ impl Activations {
             });
         }
         if k_quant {
-            let blocks = width / QK_K;
-            if self.q8k.len() < rows * blocks {
-                self.q8k.resize(rows * blocks, BlockQ8K::zeros());
-            }
-            let per_chunk = threads.pool.rows_per_chunk(rows, width) * blocks;
-            threads.pool.chunks(&mut self.q8k[..rows * blocks], per_chunk, |chunk, q8k| {
-                let x = &x.as_slice()[chunk * per_chunk * QK_K..][..q8k.len() * QK_K];
-                BlockQ8K::from_float(x, q8k);
+            let q8k = self.q8k.resize(rows, width);
+            let per_chunk = threads.pool.rows_per_chunk(rows, width) * (width / SUPERBLOCK);
+            threads.pool.chunks(q8k, per_chunk, |chunk, q8k| {
+                let x = &x.as_slice()[chunk * per_chunk * SUPERBLOCK..][..q8k.len() * SUPERBLOCK];
+                k_activations::quantize(threads.isa, x, q8k);
             });
         }
     }
@@ -143,66 +138,17 @@ impl Activations {
         by_family!(
             &weight.storage, blocks,
             float => {
-                let weights = &blocks.as_slice()[rows.start * cols..rows.end * cols];
-                floats::multiply(threads.isa, weights, cols, x.as_slice(), out);
+                floats::multiply(threads.isa, blocks.panel(rows, cols), cols, x.as_slice(), out);
             },
             block32 => {
-                let per_row = cols / BLOCK;
-                let (weights, next) = blocks.as_slice()[rows.start * per_row..].split_at(rows.len() * per_row);
-                panel::multiply(threads.isa, weights, next, &self.q8, out);
+                let weights = blocks.panel(rows, cols / BLOCK);
+                panel::multiply(threads.isa, weights, &self.q8, out);
             },
             k_quant => {
-                #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-                if threads.isa != crate::kernels::Isa::Portable {
-                    multiply_superblocks(threads, blocks, cols, rows, &self.q8k, x.rows(), out);
-                    return;
-                }
-                multiply_k(blocks, cols, rows.start, &self.q8k, x.rows(), out);
+                let weights = blocks.panel(rows, cols / SUPERBLOCK);
+                superblocks::multiply(threads.isa, weights, &self.q8k, out);
             },
         );
-    }
-}
-
-/// K-quants where there are kernels for them.
-#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-fn multiply_superblocks<T: GgmlType + Plain>(
-    threads: &Threads,
-    weights: &Blocks<T>,
-    cols: usize,
-    columns: std::ops::Range<usize>,
-    activations: &[BlockQ8K],
-    rows: usize,
-    out: &mut Columns<'_>,
-) {
-    let blocks = cols / QK_K;
-    let row_bytes = blocks * size_of::<T>();
-    let weights = weights.as_bytes()[columns.start * row_bytes..].split_at(columns.len() * row_bytes);
-    let activations = &activations[..rows * blocks];
-    const { assert!(size_of::<BlockQ8K>() == size_of::<Q8K>() && align_of::<BlockQ8K>() == align_of::<Q8K>()) };
-    // SAFETY: candle's block is `repr(C)` of the same fields as `Q8K`, without padding, and `Q8K` may be any bits.
-    #[allow(unsafe_code)]
-    let activations =
-        unsafe { std::slice::from_raw_parts(activations.as_ptr().cast::<Q8K>(), activations.len()) };
-    superblocks::multiply(threads.isa, T::DTYPE, weights, activations, rows, out);
-}
-
-/// K-quants go through candle's `vec_dot`, one element at a time: its order does not know the batch.
-fn multiply_k<T>(
-    weights: &Blocks<T>,
-    cols: usize,
-    first: usize,
-    activations: &[BlockQ8K],
-    rows: usize,
-    out: &mut Columns<'_>,
-) where
-    T: GgmlType<VecDotType = BlockQ8K> + Plain,
-{
-    let blocks = cols / QK_K;
-    for (row, activations) in activations.chunks_exact(blocks).take(rows).enumerate() {
-        for column in 0..out.width() {
-            let product = T::vec_dot(cols, weights.row(first + column, blocks), activations);
-            out.set(row, column, &[product]);
-        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The CPU backend: each operation is computed as it is recorded, on a fixed set of threads.
 //!
-//! Weights stay where the file was mapped; activations are f32, KV is f16. Results do not depend on the number of
-//! threads nor on which other tokens share the step.
+//! Weights are repacked into memory of their own, or stay where the file was mapped; activations are f32, KV is f16.
+//! Results do not depend on the number of threads, on which other tokens share the step, nor on the packing.
 
 mod attention;
 mod kv;
@@ -23,6 +23,7 @@ pub use tensor::CpuTensor;
 pub use weight::CpuWeight;
 
 use crate::kernels::Isa;
+use crate::kernels::arena::Arena;
 use crate::source::whole;
 use crate::{Backend, Cell, CellRun, ComputeError, KvShape, Rope, StepLayout};
 
@@ -31,6 +32,8 @@ use crate::{Backend, Cell, CellRun, ComputeError, KvShape, Rope, StepLayout};
 pub struct Cpu {
     threads: Threads,
     scratch: Scratch,
+    /// Where weights are repacked to, if they are.
+    arena: Option<Arena>,
 }
 
 /// What the kernels run on.
@@ -57,18 +60,40 @@ impl Cpu {
         Self::with_isa(threads, Isa::detect())
     }
 
+    /// As [`Cpu::new`], on an instruction set by name (`portable`, `avx2`, `avx512vnni`) instead of the best one.
+    ///
+    /// # Errors
+    /// [`ComputeError::Device`] when this machine has none of that name.
+    pub fn on_instructions(threads: usize, name: &str) -> Result<Self, ComputeError> {
+        let isa = Isa::named(name).ok_or_else(|| {
+            let known: Vec<_> = Isa::available().iter().map(|isa| isa.name()).collect();
+            ComputeError::Device(format!("no instruction set '{name}' here; there are {}", known.join(", ")))
+        })?;
+        Ok(Self::with_isa(threads, isa))
+    }
+
     /// As [`Cpu::new`], on threads that the host starts: `spawn` is handed up to `threads - 1` helpers, one after the other, and
     /// says whether it has a thread for each; the first `false` ends it. A helper may begin at any time, or never: nobody waits
     /// for one that has not begun.
     #[must_use]
     pub fn with_helpers(threads: usize, spawn: impl FnMut(HelperThread) -> bool) -> Self {
-        let pool = pool::Pool::with_helpers(threads, spawn);
-        Self { threads: Threads { pool, isa: Isa::detect() }, scratch: Scratch::default() }
+        Self::on(pool::Pool::with_helpers(threads, spawn), Isa::detect())
+    }
+
+    /// Leaves the weights where the file was mapped: half of the memory while the system keeps the file in its own, a quick
+    /// start, and slower steps. Where there is no mapping there is nothing to choose.
+    #[must_use]
+    pub fn keep_mapped(self) -> Self {
+        Self { arena: None, ..self }
     }
 
     /// As [`Cpu::new`], on an instruction set that this machine has.
     pub(crate) fn with_isa(threads: usize, isa: Isa) -> Self {
-        Self { threads: Threads { pool: pool::Pool::new(threads), isa }, scratch: Scratch::default() }
+        Self::on(pool::Pool::new(threads), isa)
+    }
+
+    fn on(pool: pool::Pool, isa: Isa) -> Self {
+        Self { threads: Threads { pool, isa }, scratch: Scratch::default(), arena: Some(Arena::default()) }
     }
 }
 
@@ -92,7 +117,11 @@ impl Backend for Cpu {
         source: &S,
         range: Range<u64>,
     ) -> Result<Self::Weight, ComputeError> {
-        CpuWeight::new(dtype, rows, cols, whole(source, range).await?)
+        let weight = CpuWeight::new(dtype, rows, cols, whole(source, range).await?)?;
+        Ok(match &self.arena {
+            Some(arena) => weight.repacked(arena, &self.threads),
+            None => weight,
+        })
     }
 
     fn tensor(&self, capacity: usize, width: usize) -> Result<Self::Tensor, ComputeError> {

@@ -35,6 +35,16 @@ fn the_name_tells_threads_and_instruction_set() {
     assert!(Cpu::new(2).name().starts_with("CPU (2 threads, "));
 }
 
+#[test]
+fn instruction_sets_are_chosen_by_name() {
+    for &isa in Isa::available() {
+        let cpu = Cpu::on_instructions(1, &isa.name().to_lowercase().replace([' ', '-'], "")).unwrap();
+        assert_eq!(cpu.name(), Cpu::with_isa(1, isa).name());
+    }
+    let error = Cpu::on_instructions(1, "abacus").unwrap_err().to_string();
+    assert!(error.contains("'abacus'") && error.contains("portable"), "{error}");
+}
+
 /// Runs one step over `rows` rows at position 0 and gives what `finish` says.
 fn step(
     rows: usize,

@@ -1,16 +1,21 @@
-//! Weights of the CPU backend: views of the file's bytes as blocks of their quantisation.
+//! Weights of the CPU backend: blocks of their quantisation, in the file's bytes or repacked.
 
 use std::marker::PhantomData;
+use std::ops::Range;
 
+use bytemuck::Pod;
 use bytes::Bytes;
-use candle_core::quantized::GgmlType;
-use candle_core::quantized::k_quants::{BlockQ2K, BlockQ3K, BlockQ4K, BlockQ5K, BlockQ6K};
 use half::{bf16, f16};
 use reprise_gguf::GgmlDType;
 
+use super::Threads;
+use super::pool::Pool;
 use crate::ComputeError;
+use crate::kernels::arena::Arena;
 use crate::kernels::blocks::{BLOCK, Block32, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0};
-use crate::kernels::floats::Float;
+use crate::kernels::floats::{self, Float, GROUP};
+use crate::kernels::panel::{Order, PANEL, Panel};
+use crate::kernels::superblocks::formats::{Q2K, Q3K, Q4K, Q5K, Q6K, SUPERBLOCK, SuperBlock};
 
 /// A matrix `[rows, cols]` in its file's quantisation, or a vector `[1, cols]` as f32.
 #[derive(Debug)]
@@ -31,11 +36,11 @@ pub(super) enum Storage {
     Q5_0(Blocks<Q5_0>),
     Q5_1(Blocks<Q5_1>),
     Q8_0(Blocks<Q8_0>),
-    Q2K(Blocks<BlockQ2K>),
-    Q3K(Blocks<BlockQ3K>),
-    Q4K(Blocks<BlockQ4K>),
-    Q5K(Blocks<BlockQ5K>),
-    Q6K(Blocks<BlockQ6K>),
+    Q2K(Blocks<Q2K>),
+    Q3K(Blocks<Q3K>),
+    Q4K(Blocks<Q4K>),
+    Q5K(Blocks<Q5K>),
+    Q6K(Blocks<Q6K>),
 }
 
 /// Calls `$body` with `$blocks` bound to the typed blocks, by family: floats, 32-element blocks, k-quants.
@@ -101,6 +106,31 @@ impl CpuWeight {
         Ok(weight)
     }
 
+    /// The same in memory of its own, as the kernels read it best.
+    pub(super) fn repacked(self, arena: &Arena, threads: &Threads) -> Self {
+        let Self { rows, cols, storage } = self;
+        let pool = &threads.pool;
+        let k = cols / SUPERBLOCK;
+        let block32 = cols / BLOCK;
+        let storage = match storage {
+            _ if rows <= 1 => storage,
+            Storage::F32(blocks) => Storage::F32(blocks.copied(arena)),
+            Storage::F16(blocks) => Storage::F16(blocks.repacked_floats(rows, cols, arena, threads)),
+            Storage::BF16(blocks) => Storage::BF16(blocks.repacked_floats(rows, cols, arena, threads)),
+            Storage::Q4_0(blocks) => Storage::Q4_0(blocks.repacked(rows, block32, arena, pool)),
+            Storage::Q4_1(blocks) => Storage::Q4_1(blocks.repacked(rows, block32, arena, pool)),
+            Storage::Q5_0(blocks) => Storage::Q5_0(blocks.repacked(rows, block32, arena, pool)),
+            Storage::Q5_1(blocks) => Storage::Q5_1(blocks.repacked(rows, block32, arena, pool)),
+            Storage::Q8_0(blocks) => Storage::Q8_0(blocks.repacked(rows, block32, arena, pool)),
+            Storage::Q2K(blocks) => Storage::Q2K(blocks.repacked(rows, k, arena, pool)),
+            Storage::Q3K(blocks) => Storage::Q3K(blocks.repacked(rows, k, arena, pool)),
+            Storage::Q4K(blocks) => Storage::Q4K(blocks.repacked(rows, k, arena, pool)),
+            Storage::Q5K(blocks) => Storage::Q5K(blocks.repacked(rows, k, arena, pool)),
+            Storage::Q6K(blocks) => Storage::Q6K(blocks.repacked(rows, k, arena, pool)),
+        };
+        Self { rows, cols, storage }
+    }
+
     /// The elements of a vector.
     pub(super) fn vector(&self) -> Option<&[f32]> {
         match &self.storage {
@@ -117,26 +147,27 @@ impl CpuWeight {
         assert_eq!(out.len(), self.cols, "a row is as wide as the matrix");
         by_family!(
             &self.storage, blocks,
-            float => widen(blocks.row(row, self.cols), out),
+            float => widen(blocks, row, self.cols, out),
             block32 => {
                 let (out, _) = out.as_chunks_mut::<BLOCK>();
-                for (block, out) in blocks.row(row, self.cols / BLOCK).iter().zip(out) {
-                    block.dequantize(out);
+                for (index, out) in out.iter_mut().enumerate() {
+                    blocks.block(row, index, self.cols / BLOCK).dequantize(out);
                 }
             },
-            k_quant => k_to_float(blocks, row, self.cols, out),
+            k_quant => {
+                let (out, _) = out.as_chunks_mut::<SUPERBLOCK>();
+                for (index, out) in out.iter_mut().enumerate() {
+                    blocks.block(row, index, self.cols / SUPERBLOCK).dequantize(out);
+                }
+            },
         );
     }
 }
 
-fn widen<T: Float>(from: &[T], out: &mut [f32]) {
-    for (from, out) in from.iter().zip(out) {
-        *out = from.widen();
+fn widen<T: Float + Plain>(from: &Blocks<T>, row: usize, cols: usize, out: &mut [f32]) {
+    for (at, out) in out.iter_mut().enumerate() {
+        *out = from.element(row, at, cols).widen();
     }
-}
-
-fn k_to_float<T: GgmlType + Plain>(blocks: &Blocks<T>, row: usize, cols: usize, out: &mut [f32]) {
-    T::to_float(blocks.row(row, cols / T::BLCK_SIZE), out);
 }
 
 /// Types that may be read from any bytes: no padding, every bit pattern valid.
@@ -153,12 +184,17 @@ macro_rules! plain {
         unsafe impl Plain for $type {}
     )*};
 }
-plain!(f32, f16, bf16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, BlockQ2K, BlockQ3K, BlockQ4K, BlockQ5K, BlockQ6K);
+// SAFETY: as its elements.
+#[allow(unsafe_code)]
+unsafe impl<T: Plain> Plain for [T; GROUP] {}
+plain!(f32, f16, bf16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2K, Q3K, Q4K, Q5K, Q6K);
 
 /// Bytes seen as blocks of `T`.
 pub(super) struct Blocks<T> {
     /// Aligned for `T` and a multiple of its size.
     bytes: Bytes,
+    /// How the blocks of 16 rows lie.
+    order: Order,
     block: PhantomData<T>,
 }
 
@@ -171,9 +207,14 @@ impl<T: Plain> Blocks<T> {
             return Err(ComputeError::Length { what: "a weight", wanted, found: bytes.len() });
         }
         if bytes.as_ptr().align_offset(align_of::<T>()) == 0 {
-            return Ok(Self { bytes, block: PhantomData });
+            return Ok(Self::in_rows(bytes));
         }
-        Ok(Self { bytes: aligned_copy(&bytes), block: PhantomData })
+        Ok(Self::in_rows(aligned_copy(&bytes)))
+    }
+
+    /// `bytes` must be aligned and of whole blocks.
+    fn in_rows(bytes: Bytes) -> Self {
+        Self { bytes, order: Order::Rows, block: PhantomData }
     }
 
     /// All blocks.
@@ -187,21 +228,79 @@ impl<T: Plain> Blocks<T> {
         }
     }
 
-    /// All blocks as they lie in the file.
-    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-    pub(super) fn as_bytes(&self) -> &[u8] {
-        &self.bytes
+    /// The panel of these rows of a matrix with `blocks` blocks a row; it begins at a multiple of 16.
+    pub(super) fn panel(&self, rows: Range<usize>, blocks: usize) -> Panel<'_, T> {
+        let held = if self.order == Order::Interleaved { PANEL } else { rows.len() };
+        let (blocks, next) = self.as_slice()[rows.start * blocks..].split_at(held * blocks);
+        Panel { blocks, next, order: self.order }
     }
 
-    /// Row `row` of a matrix with `blocks` blocks a row.
-    pub(super) fn row(&self, row: usize, blocks: usize) -> &[T] {
-        &self.as_slice()[row * blocks..(row + 1) * blocks]
+    /// Block `index` of a row of a matrix with `blocks` blocks a row.
+    fn block(&self, row: usize, index: usize, blocks: usize) -> &T {
+        let first = row / PANEL * PANEL;
+        match self.order {
+            Order::Rows => &self.as_slice()[row * blocks + index],
+            Order::Interleaved => self.panel(first..first + PANEL, blocks).block(row - first, index, blocks),
+        }
+    }
+}
+
+impl<T: Plain + Float> Blocks<T> {
+    /// Element `at` of a row of `cols`.
+    fn element(&self, row: usize, at: usize, cols: usize) -> T {
+        if self.order == Order::Rows {
+            return self.as_slice()[row * cols + at];
+        }
+        let first = row / PANEL * PANEL;
+        self.as_slice()[first * cols + (at / GROUP * PANEL + row - first) * GROUP + at % GROUP]
+    }
+
+    /// A copy in the arena, in the order that the kernels want.
+    fn repacked_floats(self, rows: usize, cols: usize, arena: &Arena, threads: &Threads) -> Self {
+        if floats::order::<T>(threads.isa, cols) == Order::Rows {
+            return self.copied(arena);
+        }
+        let groups = Blocks::<[T; GROUP]> { bytes: self.bytes, order: self.order, block: PhantomData };
+        let Blocks { bytes, order, .. } = groups.repacked(rows, cols / GROUP, arena, &threads.pool);
+        Self { bytes, order, block: PhantomData }
+    }
+}
+
+impl<T: Plain> Blocks<T> {
+    /// A copy in the arena, in the same order.
+    fn copied(self, arena: &Arena) -> Self {
+        match arena.put(self.bytes.len(), |to| to.copy_from_slice(&self.bytes)) {
+            Some(bytes) => Self { bytes, ..self },
+            None => self,
+        }
+    }
+}
+
+impl<T: Plain + Pod + Send + Sync> Blocks<T> {
+    /// A copy in the arena with the rows of each panel interleaved; rows of zeros fill the last one.
+    fn repacked(self, rows: usize, blocks: usize, arena: &Arena, pool: &Pool) -> Self {
+        let panel = PANEL * blocks;
+        let from = self.as_slice();
+        let bytes = arena.put(rows.div_ceil(PANEL) * panel * size_of::<T>(), |to| {
+            pool.chunks(bytemuck::cast_slice_mut(to), panel, |index, to: &mut [T]| {
+                let rows = from[index * panel..].chunks(blocks.max(1)).take(PANEL);
+                for (row, from) in rows.enumerate() {
+                    for (index, block) in from.iter().enumerate() {
+                        to[index * PANEL + row] = *block;
+                    }
+                }
+            });
+        });
+        match bytes {
+            Some(bytes) => Self { bytes, order: Order::Interleaved, block: PhantomData },
+            None => self,
+        }
     }
 }
 
 impl Blocks<f32> {
     fn owned(values: &[f32]) -> Self {
-        Self { bytes: aligned_copy(bytemuck::cast_slice(values)), block: PhantomData }
+        Self::in_rows(aligned_copy(bytemuck::cast_slice(values)))
     }
 }
 

@@ -104,7 +104,7 @@ fn quantize_block(x: &[f32; BLOCK], quants: &mut [i8; BLOCK]) -> BlockScale {
 /// Rounds `|x| < 2^22` half to even by letting the addition of `1.5 * 2^23` drop the fraction; unlike
 /// [`f32::round_ties_even`] it becomes two instructions on every target.
 #[inline(always)]
-fn round_half_even(x: f32) -> i32 {
+pub(crate) fn round_half_even(x: f32) -> i32 {
     const MAGIC: f32 = 12_582_912.0;
     (x + MAGIC).to_bits().wrapping_sub(MAGIC.to_bits()).cast_signed()
 }

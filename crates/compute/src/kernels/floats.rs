@@ -1,6 +1,6 @@
 //! Matrix product of float weights (f32, f16, bf16) with f32 activations.
 //!
-//! An output element is the sum of eight lanes, lane `l` adding the products of elements `l`, `l + 8`, ... in order; the
+//! But for 16-bit weights on AVX-512 (`x86::halves`), an output element is the sum of eight lanes, lane `l` adding the products of elements `l`, `l + 8`, ... in order; the
 //! last elements of a width that is no multiple of eight are padded with zeros. Products are fused on x86
 //! and by relaxed vectors.
 
@@ -10,6 +10,7 @@ use half::{bf16, f16};
 use super::Isa;
 use super::columns::Columns;
 use super::math::sum8;
+use super::panel::{Order, Panel};
 
 /// Elements added side by side.
 pub(crate) const LANES: usize = 8;
@@ -41,15 +42,43 @@ impl Float for bf16 {
     }
 }
 
-/// Writes the products of weight rows, `width` elements each, with the rows of `x` to `out`.
+/// Elements that lie together where rows are interleaved.
+pub(crate) const GROUP: usize = 8;
+
+/// How the kernel for `T` in rows of `width` wants them; interleaved ones in groups of [`GROUP`] elements.
+#[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables, reason = "only x86 has such a kernel"))]
+pub(crate) fn order<T: Float>(isa: Isa, width: usize) -> Order {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Vnni if size_of::<T>() == 2 && width.is_multiple_of(GROUP) => Order::Interleaved,
+        _ => Order::Rows,
+    }
+}
+
+/// Writes the products of a panel of elements, `width` a row, with the rows of `x` to `out`.
 ///
 /// # Panics
-/// If the lengths do not fit together.
-pub(crate) fn multiply<T: Float>(isa: Isa, weights: &[T], width: usize, x: &[f32], out: &mut Columns<'_>) {
-    assert_eq!(weights.len(), out.width() * width, "weights and outputs differ in rows");
+/// If the lengths do not fit together, or the rows are interleaved where the kernel [wants](order) none that are.
+pub(crate) fn multiply<T: Float>(
+    isa: Isa,
+    weights: Panel<'_, T>,
+    width: usize,
+    x: &[f32],
+    out: &mut Columns<'_>,
+) {
+    weights.check(out.width(), width);
     if width == 0 {
         return;
     }
+    #[cfg(target_arch = "x86_64")]
+    if order::<T>(isa, width) == Order::Interleaved {
+        let [blocks, next] = [weights.blocks, weights.next].map(|elements| elements.as_chunks::<GROUP>().0);
+        let groups = Panel { blocks, next, order: weights.order };
+        super::x86::halves::multiply(groups, width / GROUP, x, out);
+        return;
+    }
+    assert_eq!(weights.order, Order::Rows, "this kernel takes row after row");
+    let weights = weights.blocks;
     match isa {
         Isa::Portable => portable(weights, width, x, out),
         #[cfg(target_arch = "x86_64")]

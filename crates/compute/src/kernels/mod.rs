@@ -1,10 +1,12 @@
 //! Inner loops of the CPU backend, chosen at run time by instruction set.
 //!
 //! Every kernel computes an output element by the same sequence of float operations whatever the number of rows it is
-//! given, so a token's result does not depend on its batch. The integer kernels ([`panel`]) give the same bits on every
+//! given, so a token's result does not depend on its batch. The integer kernels ([`panel`], [`superblocks`]) give the same bits on every
 //! instruction set; [`floats`] and [`attention`] use fused multiply-add where the machine has it.
 
 pub(crate) mod activations;
+#[cfg_attr(target_arch = "wasm32", path = "arena/none.rs")]
+pub(crate) mod arena;
 pub(crate) mod attention;
 pub(crate) mod blocks;
 pub(crate) mod columns;
@@ -15,7 +17,6 @@ pub(crate) mod math;
 #[cfg(any(target_arch = "x86_64", all(target_arch = "wasm32", target_feature = "simd128")))]
 mod padded;
 pub(crate) mod panel;
-#[cfg(any(test, all(target_arch = "wasm32", target_feature = "simd128")))]
 pub(crate) mod superblocks;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod wasm;
@@ -75,6 +76,12 @@ impl Isa {
             #[cfg(all(target_arch = "wasm32", target_feature = "relaxed-simd"))]
             Self::RelaxedDot => "relaxed simd128, dot products",
         }
+    }
+
+    /// The one that this machine runs under a [name](Self::name), in any case and with or without its blanks and hyphens.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        let plain = |name: &str| name.replace([' ', '-', '_', ','], "").to_lowercase();
+        Self::available().iter().copied().find(|isa| plain(isa.name()) == plain(name))
     }
 
     /// Calls `f` where the compiler may use this instruction set; code that is inlined into `f` is vectorised for it.

@@ -15,27 +15,66 @@ pub(crate) const PANEL: usize = 16;
 /// Activation rows that the portable kernel multiplies with a block it has unpacked.
 const TILE: usize = 8;
 
-/// Writes the products of up to 16 weight rows, `weights` in row order, with every activation row to `out`. `next` is what
-/// follows them in memory, which the next call will read.
+/// Up to [`PANEL`] weight rows of a matrix.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Panel<'a, B> {
+    /// Their blocks; of interleaved ones always those of 16 rows.
+    pub(crate) blocks: &'a [B],
+    /// What follows in memory, which the next call will read.
+    #[cfg_attr(
+        not(all(target_arch = "wasm32", target_feature = "simd128")),
+        allow(dead_code, reason = "elsewhere there is an instruction that needs no proof of what follows")
+    )]
+    pub(crate) next: &'a [B],
+    /// How they lie in memory.
+    pub(crate) order: Order,
+}
+
+/// How the blocks of a panel lie in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Row after row, as in the file.
+    Rows,
+    /// The first block of every row, then the second of every row: what a kernel that takes 16 rows side by side reads as
+    /// one stream.
+    Interleaved,
+}
+
+impl<'a, B> Panel<'a, B> {
+    /// Distance in blocks from a row to the next, and from a block of a row to its next, in rows of `blocks` blocks.
+    pub(crate) fn strides(&self, blocks: usize) -> (usize, usize) {
+        match self.order {
+            Order::Rows => (blocks, 1),
+            Order::Interleaved => (1, PANEL),
+        }
+    }
+
+    /// Block `index` of a row, in rows of `blocks` blocks.
+    pub(crate) fn block(&self, row: usize, index: usize, blocks: usize) -> &'a B {
+        let (row_stride, block_stride) = self.strides(blocks);
+        &self.blocks[row * row_stride + index * block_stride]
+    }
+
+    /// # Panics
+    /// If these are not `columns` rows of `blocks` blocks.
+    pub(crate) fn check(&self, columns: usize, blocks: usize) {
+        assert!(columns <= PANEL, "a panel is at most 16 rows");
+        let rows = if self.order == Order::Interleaved { PANEL } else { columns };
+        assert_eq!(self.blocks.len(), rows * blocks, "weights and activations differ in width");
+    }
+}
+
+/// Writes the products of a panel with every activation row to `out`.
 ///
 /// # Panics
 /// If the lengths do not fit together.
-#[cfg_attr(
-    not(all(target_arch = "wasm32", target_feature = "simd128")),
-    allow(
-        unused_variables,
-        reason = "elsewhere there is an instruction that needs no proof of what follows"
-    )
-)]
 pub(crate) fn multiply<B: Block32>(
     isa: Isa,
-    weights: &[B],
-    next: &[B],
+    weights: Panel<'_, B>,
     activations: &Q8Rows,
     out: &mut Columns<'_>,
 ) {
-    assert!(out.width() <= PANEL, "a panel is at most 16 rows");
-    assert_eq!(weights.len(), out.width() * activations.blocks(), "weights and activations differ in width");
+    weights.check(out.width(), activations.blocks());
     if activations.rows() == 0 {
         return;
     }
@@ -46,18 +85,19 @@ pub(crate) fn multiply<B: Block32>(
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512Vnni => super::x86::vnni::multiply(weights, activations, out),
         #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-        _ => super::wasm::panel::multiply(isa, weights, next, activations, out),
+        _ => super::wasm::panel::multiply(isa, weights, activations, out),
     }
 }
 
-fn portable<B: Block32>(weights: &[B], activations: &Q8Rows, out: &mut Columns<'_>) {
+fn portable<B: Block32>(weights: Panel<'_, B>, activations: &Q8Rows, out: &mut Columns<'_>) {
     let (rows, blocks) = (activations.rows(), activations.blocks());
     let (quants, _) = activations.quants().as_chunks::<BLOCK>();
-    for (column, weights) in weights.chunks_exact(blocks.max(1)).enumerate() {
+    for column in 0..out.width() {
         for first in (0..rows).step_by(TILE) {
             let mut sums = [0f32; TILE];
             let taken = TILE.min(rows - first);
-            for (index, weight) in weights.iter().enumerate() {
+            for index in 0..blocks {
+                let weight = weights.block(column, index, blocks);
                 let (unpacked, scale, min) = (weight.quants(), weight.scale(), weight.min());
                 for (row, sum) in sums[..taken].iter_mut().enumerate() {
                     let at = (first + row) * blocks + index;

@@ -43,6 +43,14 @@ fn activations(rows: usize, width: usize) -> Q8Rows {
 }
 
 fn product<B: Block32>(isa: Isa, weights: &[B], columns: usize, x: &Q8Rows) -> Vec<f32> {
+    let in_rows = product_in(Order::Rows, isa, weights, columns, x);
+    // The wasm kernels never see the other order.
+    #[cfg(not(target_arch = "wasm32"))]
+    assert_eq!(in_rows, product_in(Order::Interleaved, isa, weights, columns, x), "{}", isa.name());
+    in_rows
+}
+
+fn product_in<B: Block32>(order: Order, isa: Isa, weights: &[B], columns: usize, x: &Q8Rows) -> Vec<f32> {
     let mut out = vec![f32::NAN; columns * x.rows()];
     let output = Output::new(&mut out, columns, None);
     for first in (0..columns).step_by(PANEL) {
@@ -50,8 +58,16 @@ fn product<B: Block32>(isa: Isa, weights: &[B], columns: usize, x: &Q8Rows) -> V
         // SAFETY: the ranges are disjoint.
         #[allow(unsafe_code)]
         let mut part = unsafe { output.columns(first..end) };
-        let (panel, next) = weights[first * x.blocks()..].split_at((end - first) * x.blocks());
-        multiply(isa, panel, next, x, &mut part);
+        let (blocks, next) = weights[first * x.blocks()..].split_at((end - first) * x.blocks());
+        if order == Order::Rows {
+            multiply(isa, Panel { blocks, next, order }, x, &mut part);
+            continue;
+        }
+        let mut turned = vec![B::zeroed(); PANEL * x.blocks()];
+        for (at, block) in blocks.iter().enumerate() {
+            turned[at % x.blocks() * PANEL + at / x.blocks()] = *block;
+        }
+        multiply(isa, Panel { blocks: &turned, next: &[], order }, x, &mut part);
     }
     out
 }

@@ -21,7 +21,7 @@ use crate::kernels::activations::{BlockScale, Q8Rows};
 use crate::kernels::blocks::{BLOCK, Block32, Quants};
 use crate::kernels::columns::Columns;
 use crate::kernels::padded::with_full_panel;
-use crate::kernels::panel::PANEL;
+use crate::kernels::panel::{Order, PANEL, Panel};
 
 /// Weight rows of a vector.
 pub(super) const LANES: usize = 4;
@@ -62,12 +62,13 @@ thread_local! {
 /// See [`crate::kernels::panel::multiply`], which checked the lengths.
 pub(in crate::kernels) fn multiply<B: Block32>(
     isa: Isa,
-    weights: &[B],
-    next: &[B],
+    Panel { blocks, next, order }: Panel<'_, B>,
     activations: &Q8Rows,
     out: &mut Columns<'_>,
 ) {
-    with_full_panel(weights, activations.blocks(), |weights| match (isa, B::QUANTS) {
+    assert_eq!(order, Order::Rows, "nothing is repacked here");
+    let weights = Panel { blocks, next, order };
+    with_full_panel(weights, activations.blocks(), |Panel { blocks: weights, .. }| match (isa, B::QUANTS) {
         #[cfg(target_feature = "relaxed-simd")]
         (Isa::RelaxedPairs, Quants::Nibbles) => product::<Pairs4Bit, B>(weights, next, activations, out),
         #[cfg(target_feature = "relaxed-simd")]

@@ -9,7 +9,6 @@ use std::arch::wasm32::*;
 use std::cell::RefCell;
 
 use bytemuck::Zeroable;
-use candle_core::quantized::GgmlDType;
 
 use super::dot::{Dot, Wide};
 #[cfg(target_feature = "relaxed-simd")]
@@ -17,7 +16,8 @@ use super::dot::{Pairs, Quads};
 use super::panel::{LANES, touch, transpose};
 use crate::kernels::Isa;
 use crate::kernels::columns::Columns;
-use crate::kernels::superblocks::{Q2K, Q3K, Q4K, Q5K, Q6K, Q8K, SuperBlock, Unpacked};
+use crate::kernels::superblocks::activations::{Q8K, Q8KRows};
+use crate::kernels::superblocks::formats::{SuperBlock, Unpacked};
 
 /// Activation rows multiplied at a time.
 const TILE: usize = 4;
@@ -42,59 +42,29 @@ thread_local! {
 }
 
 /// See [`crate::kernels::superblocks::multiply`], which checked the lengths.
-pub(in crate::kernels) fn multiply(
+pub(in crate::kernels) fn multiply<B: SuperBlock>(
     isa: Isa,
-    dtype: GgmlDType,
-    weights: &[u8],
-    next: &[u8],
-    activations: &[Q8K],
-    rows: usize,
-    out: &mut Columns<'_>,
-) {
-    match dtype {
-        GgmlDType::Q2K => by_isa::<Q2K>(isa, weights, next, activations, rows, out),
-        GgmlDType::Q3K => by_isa::<Q3K>(isa, weights, next, activations, rows, out),
-        GgmlDType::Q4K => by_isa::<Q4K>(isa, weights, next, activations, rows, out),
-        GgmlDType::Q5K => by_isa::<Q5K>(isa, weights, next, activations, rows, out),
-        _ => by_isa::<Q6K>(isa, weights, next, activations, rows, out),
-    }
-}
-
-fn by_isa<B: SuperBlock>(
-    isa: Isa,
-    weights: &[u8],
-    next: &[u8],
-    activations: &[Q8K],
-    rows: usize,
+    weights: &[B],
+    next: &[B],
+    activations: &Q8KRows,
     out: &mut Columns<'_>,
 ) {
     const { assert!(B::LARGEST < 128, "relaxed products take 7 bits") };
-    let weights: &[B] = bytemuck::cast_slice(weights);
-    // As many blocks of what follows as there are whole ones.
-    let next: &[B] = bytemuck::cast_slice(&next[..next.len() / size_of::<B>() * size_of::<B>()]);
     match isa {
         // Four words of a part are added in 16 bits, or two: `2 * 31 * 127 * 4 < 2^15`.
         #[cfg(target_feature = "relaxed-simd")]
-        Isa::RelaxedPairs if B::LARGEST <= 31 => {
-            product::<Pairs<4>, B>(weights, next, activations, rows, out);
-        }
+        Isa::RelaxedPairs if B::LARGEST <= 31 => product::<Pairs<4>, B>(weights, next, activations, out),
         #[cfg(target_feature = "relaxed-simd")]
-        Isa::RelaxedPairs => product::<Pairs<2>, B>(weights, next, activations, rows, out),
+        Isa::RelaxedPairs => product::<Pairs<2>, B>(weights, next, activations, out),
         #[cfg(target_feature = "relaxed-simd")]
-        Isa::RelaxedDot => product::<Quads, B>(weights, next, activations, rows, out),
-        _ => product::<Wide, B>(weights, next, activations, rows, out),
+        Isa::RelaxedDot => product::<Quads, B>(weights, next, activations, out),
+        _ => product::<Wide, B>(weights, next, activations, out),
     }
 }
 
-fn product<D: Dot, B: SuperBlock>(
-    weights: &[B],
-    next: &[B],
-    activations: &[Q8K],
-    rows: usize,
-    out: &mut Columns<'_>,
-) {
-    let blocks = activations.len() / rows;
-    assert!(activations.len() == rows * blocks && weights.len() == out.width() * blocks);
+fn product<D: Dot, B: SuperBlock>(weights: &[B], next: &[B], activations: &Q8KRows, out: &mut Columns<'_>) {
+    let (rows, blocks) = (activations.rows(), activations.blocks());
+    let activations = activations.as_slice();
     GROUP.with_borrow_mut(|unpacked| {
         for first in (0..out.width()).step_by(LANES * GROUPS) {
             unpacked.clear();

@@ -10,7 +10,7 @@ use crate::kernels::activations::Q8Rows;
 use crate::kernels::blocks::{BLOCK, Block32, Quants};
 use crate::kernels::columns::Columns;
 use crate::kernels::padded::with_full_panel;
-use crate::kernels::panel::PANEL;
+use crate::kernels::panel::{PANEL, Panel};
 
 /// Weight rows of a register.
 const HALF: usize = PANEL / 2;
@@ -18,8 +18,13 @@ const HALF: usize = PANEL / 2;
 const TILE: usize = 4;
 
 /// See [`crate::kernels::panel::multiply`], which checked the lengths and that this machine has AVX2.
-pub(in crate::kernels) fn multiply<B: Block32>(weights: &[B], activations: &Q8Rows, out: &mut Columns<'_>) {
+pub(in crate::kernels) fn multiply<B: Block32>(
+    weights: Panel<'_, B>,
+    activations: &Q8Rows,
+    out: &mut Columns<'_>,
+) {
     let (rows, blocks) = (activations.rows(), activations.blocks());
+    let (row_stride, block_stride) = weights.strides(blocks);
     with_full_panel(weights, blocks, |weights| {
         with_interleaved(blocks, |panel| {
             // SAFETY: the instruction set was detected; `weights` holds 16 rows of `blocks` blocks, and the row ranges end
@@ -27,7 +32,7 @@ pub(in crate::kernels) fn multiply<B: Block32>(weights: &[B], activations: &Q8Ro
             #[allow(unsafe_code)]
             unsafe {
                 for (index, target) in panel.iter_mut().enumerate() {
-                    unpack(weights.as_ptr().add(index), blocks, target);
+                    unpack(weights.blocks.as_ptr().add(index * block_stride), row_stride, target);
                 }
                 for half in 0..2 {
                     let mut row = 0;
@@ -145,16 +150,16 @@ unsafe fn dots<const R: usize, B: Block32>(
 /// Interleaves one block of 16 rows; `first` is row 0's block. Signed bytes stay signed.
 ///
 /// # Safety
-/// AVX2 and F16C must be there, and blocks readable at `first + row * blocks` for 16 rows.
+/// AVX2 and F16C must be there, and blocks readable at `first + row * row_stride` for 16 rows.
 #[allow(unsafe_code)]
 #[target_feature(enable = "avx2,f16c")]
-unsafe fn unpack<B: Block32>(first: *const B, blocks: usize, target: &mut Interleaved) {
-    let stride = blocks * size_of::<B>();
+unsafe fn unpack<B: Block32>(first: *const B, row_stride: usize, target: &mut Interleaved) {
+    let stride = row_stride * size_of::<B>();
     let nibble = _mm256_set1_epi8(0xf);
     for half in 0..2 {
         // SAFETY: each load stays within its row's block, each store within its half of a 64-byte row of the panel.
         unsafe {
-            let first = first.add(half * HALF * blocks).cast::<u8>();
+            let first = first.add(half * HALF * row_stride).cast::<u8>();
             let mut store = |word: usize, value: __m256i| {
                 _mm256_store_si256(target.quants[word].as_mut_ptr().add(half * 32).cast(), value);
             };
@@ -197,7 +202,7 @@ unsafe fn unpack<B: Block32>(first: *const B, blocks: usize, target: &mut Interl
 #[allow(unsafe_code)]
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn transpose(first: *const u8, stride: usize) -> [__m256i; 4] {
+pub(super) unsafe fn transpose(first: *const u8, stride: usize) -> [__m256i; 4] {
     let rows: [__m256i; 4] = std::array::from_fn(|i| {
         // SAFETY: the caller's promise.
         unsafe {

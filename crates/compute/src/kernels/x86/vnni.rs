@@ -11,7 +11,7 @@ use crate::kernels::activations::Q8Rows;
 use crate::kernels::blocks::{BLOCK, Block32, Quants};
 use crate::kernels::columns::Columns;
 use crate::kernels::padded::with_full_panel;
-use crate::kernels::panel::PANEL;
+use crate::kernels::panel::{PANEL, Panel};
 
 /// Activation rows from which unpacking the panel first pays.
 const UNPACK_ROWS: usize = 5;
@@ -35,11 +35,15 @@ trait Source<B: Block32>: Copy {
     fn prefetch(self, index: usize);
 }
 
-/// Blocks as in the file, row after row.
+/// Blocks as in the file.
 #[derive(Clone, Copy)]
 struct Packed<B> {
     first: *const B,
     blocks: usize,
+    /// Blocks from a row to the next.
+    row_stride: usize,
+    /// Blocks from one of a row to its next.
+    block_stride: usize,
 }
 
 /// Blocks unpacked before.
@@ -47,7 +51,11 @@ struct Packed<B> {
 struct Unpacked(*const Interleaved);
 
 /// See [`crate::kernels::panel::multiply`], which checked the lengths and that this machine has AVX-512 VNNI.
-pub(in crate::kernels) fn multiply<B: Block32>(weights: &[B], activations: &Q8Rows, out: &mut Columns<'_>) {
+pub(in crate::kernels) fn multiply<B: Block32>(
+    weights: Panel<'_, B>,
+    activations: &Q8Rows,
+    out: &mut Columns<'_>,
+) {
     let blocks = activations.blocks();
     with_full_panel(weights, blocks, |weights| {
         // SAFETY: the instruction set was detected; `weights` holds 16 rows of `blocks` blocks.
@@ -62,9 +70,10 @@ pub(in crate::kernels) fn multiply<B: Block32>(weights: &[B], activations: &Q8Ro
 /// `weights` must hold 16 rows of `activations.blocks()` blocks.
 #[allow(unsafe_code)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
-unsafe fn product<B: Block32>(weights: &[B], activations: &Q8Rows, out: &mut Columns<'_>) {
+unsafe fn product<B: Block32>(weights: Panel<'_, B>, activations: &Q8Rows, out: &mut Columns<'_>) {
     let (rows, blocks) = (activations.rows(), activations.blocks());
-    let packed = Packed { first: weights.as_ptr(), blocks };
+    let (row_stride, block_stride) = weights.strides(blocks);
+    let packed = Packed { first: weights.blocks.as_ptr(), blocks, row_stride, block_stride };
     // SAFETY: `packed` and `unpacked` hold `blocks` blocks; the row ranges end at `rows`.
     unsafe {
         if rows < UNPACK_ROWS {
@@ -186,8 +195,8 @@ impl<B: Block32> Source<B> for Packed<B> {
         // SAFETY: the caller keeps `index` below `blocks`, so every row's block lies in the panel; each load below stays
         // within `size_of::<B>()` bytes of its row's block.
         unsafe {
-            let first = self.first.add(index).cast::<u8>();
-            let stride = self.blocks * size_of::<B>();
+            let first = self.first.add(index * self.block_stride).cast::<u8>();
+            let stride = self.row_stride * size_of::<B>();
             let [head, next, ..] = transpose(first, stride);
             let scales = halves(head);
             let mins = if B::HAS_MIN { halves(_mm512_srli_epi32::<16>(head)) } else { _mm512_setzero_ps() };
@@ -267,7 +276,7 @@ unsafe fn unpack<B: Block32>(packed: Packed<B>, index: usize, target: &mut Inter
 #[allow(unsafe_code)]
 #[inline]
 #[target_feature(enable = "avx512f")]
-unsafe fn transpose(first: *const u8, stride: usize) -> [__m512i; 4] {
+pub(super) unsafe fn transpose(first: *const u8, stride: usize) -> [__m512i; 4] {
     let rows: [__m512i; 4] = std::array::from_fn(|i| {
         // SAFETY: the caller's promise.
         unsafe {
@@ -291,7 +300,7 @@ unsafe fn transpose(first: *const u8, stride: usize) -> [__m512i; 4] {
 /// The low 16 bits of each word, as f16.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn halves(words: __m512i) -> __m512 {
+pub(super) fn halves(words: __m512i) -> __m512 {
     _mm512_cvtph_ps(_mm512_cvtepi32_epi16(words))
 }
 
