@@ -34,6 +34,8 @@ enum Task {
     Wasm,
     /// Measure, side by side with llama-server where LLAMA_SERVER names one
     Bench(bench::BenchArgs),
+    /// Write a model file in another quantisation, made of its dequantised tensors: good enough to measure speed with
+    Quantize(bench::QuantizeArgs),
     /// Record the conformance suite's expected values from the llama-server that LLAMA_SERVER names
     Record(test::RecordArgs),
     /// Check the arrows between the crates, file sizes and module heads
@@ -47,6 +49,7 @@ fn main() -> Result<()> {
         Task::Test(arguments) => test::run(&arguments),
         Task::Wasm => npm::everything(modules::Purpose::Shipping),
         Task::Bench(arguments) => bench::run(&arguments),
+        Task::Quantize(arguments) => bench::quantize(&arguments),
         Task::Record(arguments) => test::record(&arguments),
         Task::Tidy => tidy::check(),
     }
