@@ -41,11 +41,11 @@ struct Tile {
     rows: Range<usize>,
 }
 
-/// One span of one KV head of a tile.
-#[derive(Debug, Clone, Copy)]
+/// One span of some KV heads of a tile.
+#[derive(Debug, Clone)]
 struct SpanTask {
     tile: usize,
-    kv_head: usize,
+    kv_heads: Range<usize>,
     span: usize,
 }
 
@@ -205,9 +205,10 @@ impl<'a> Call<'a> {
         total.clear();
         total.resize(queries, Running::EMPTY);
         let total_out = total_out.zeroed(queries * self.padded);
-        self.load_queries(tile, kv_head, working);
+        let kv_heads = kv_head..kv_head + 1;
+        self.load_queries(tile, kv_heads.clone(), working);
         for span in self.spans(tile) {
-            self.span(tile, kv_head, span, working);
+            self.span(tile, kv_heads.clone(), span, working);
             let parts = working.running.iter().zip(working.out.as_slice().chunks_exact(self.padded));
             for ((total, total_out), (part, part_out)) in
                 total.iter_mut().zip(total_out.chunks_exact_mut(self.padded)).zip(parts)
@@ -222,27 +223,33 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// One task a span and KV head, then the merge in the order of the spans.
+    /// One task a span, or a span and KV head where there are few; then the merge in the order of the spans.
     fn by_spans(&self, scratch: &mut Scratch, out: &mut [f32]) {
         let Scratch { tiles, spans, running, parts, totals, total_outs } = scratch;
+        let all_heads = self.kv.shape().kv_heads;
+        // All heads of a token lie together: read at once they are one stream.
+        let count: usize = tiles.iter().map(|tile| self.spans(tile).len()).sum();
+        let heads_of_task = if count >= self.threads.pool.threads() { all_heads } else { 1 };
         spans.clear();
         for (index, tile) in tiles.iter().enumerate() {
-            for kv_head in 0..self.kv.shape().kv_heads {
-                spans.extend(self.spans(tile).map(|span| SpanTask { tile: index, kv_head, span }));
+            for first in (0..all_heads).step_by(heads_of_task) {
+                let kv_heads = first..first + heads_of_task;
+                let task = |span| SpanTask { tile: index, kv_heads: kv_heads.clone(), span };
+                spans.extend(self.spans(tile).map(task));
             }
         }
         // Every task gets room for a full tile, so that its place follows from its index.
-        let queries = tiles.iter().map(|t| t.rows.len()).max().unwrap_or(0) * self.group;
+        let queries = tiles.iter().map(|t| t.rows.len()).max().unwrap_or(0) * self.group * heads_of_task;
         running.clear();
         running.resize(spans.len() * queries, Running::EMPTY);
         let parts = parts.resize(spans.len() * queries * self.padded);
         let places = running.chunks_mut(queries).zip(parts.chunks_mut(queries * self.padded));
         self.threads.pool.each(spans.len(), places, |index, (running, parts)| {
-            let SpanTask { tile, kv_head, span } = spans[index];
+            let SpanTask { tile, kv_heads, span } = spans[index].clone();
             TILE.with_borrow_mut(|memory| {
                 let working = &mut memory.working;
-                self.load_queries(&tiles[tile], kv_head, working);
-                self.span(&tiles[tile], kv_head, span, working);
+                self.load_queries(&tiles[tile], kv_heads.clone(), working);
+                self.span(&tiles[tile], kv_heads, span, working);
                 running[..working.running.len()].copy_from_slice(&working.running);
                 let out = working.out.as_slice();
                 parts[..out.len()].copy_from_slice(out);
@@ -255,11 +262,12 @@ impl<'a> Call<'a> {
         // The tasks of a tile and KV head stand in the order of their spans.
         for (index, task) in spans.iter().enumerate() {
             let rows = &tiles[task.tile].rows;
-            for query in 0..rows.len() * self.group {
+            let of_head = rows.len() * self.group;
+            for query in 0..task.kv_heads.len() * of_head {
                 let part = index * queries + query;
-                let total = (rows.start + query / self.group) * heads
-                    + task.kv_head * self.group
-                    + query % self.group;
+                let (kv_head, query) = (task.kv_heads.start + query / of_head, query % of_head);
+                let total =
+                    (rows.start + query / self.group) * heads + kv_head * self.group + query % self.group;
                 let part_out = &parts[part * self.padded..][..self.padded];
                 let total_out = &mut total_outs[total * self.padded..][..self.padded];
                 merge(self.threads.isa, &mut totals[total], total_out, running[part], part_out);
@@ -271,26 +279,30 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Copies the tile's queries of one KV head, scaled and padded, `[row][head of the group]`.
-    fn load_queries(&self, tile: &Tile, kv_head: usize, working: &mut Working) {
+    /// Copies the tile's queries of some KV heads, scaled and padded, `[KV head][row][head of the group]`.
+    fn load_queries(&self, tile: &Tile, kv_heads: Range<usize>, working: &mut Working) {
         let width = self.q.width();
-        let queries = working.queries.zeroed(tile.rows.len() * self.group * self.padded);
+        let queries = working.queries.zeroed(kv_heads.len() * tile.rows.len() * self.group * self.padded);
         let mut to = queries.chunks_exact_mut(self.padded);
-        for row in tile.rows.clone() {
-            let first = row * width + kv_head * self.group * self.head_dim;
-            let heads = &self.q.as_slice()[first..first + self.group * self.head_dim];
-            for (head, to) in heads.chunks_exact(self.head_dim).zip(&mut to) {
-                for (to, from) in to.iter_mut().zip(head) {
-                    *to = from * self.spec.scale;
+        for kv_head in kv_heads {
+            for row in tile.rows.clone() {
+                let first = row * width + kv_head * self.group * self.head_dim;
+                let heads = &self.q.as_slice()[first..first + self.group * self.head_dim];
+                for (head, to) in heads.chunks_exact(self.head_dim).zip(&mut to) {
+                    for (to, from) in to.iter_mut().zip(head) {
+                        *to = from * self.spec.scale;
+                    }
                 }
             }
         }
     }
 
-    /// The softmax of one span for every query of a tile, from nothing, into `working.running` and `working.out`.
-    fn span(&self, tile: &Tile, kv_head: usize, span: usize, working: &mut Working) {
+    /// The softmax of one span for every query of some KV heads of a tile, from nothing, into `working.running` and
+    /// `working.out`.
+    fn span(&self, tile: &Tile, kv_heads: Range<usize>, span: usize, working: &mut Working) {
         let Working { queries, running, out, keys, values } = working;
-        let count = tile.rows.len() * self.group;
+        let of_head = tile.rows.len() * self.group;
+        let count = kv_heads.len() * of_head;
         running.clear();
         running.resize(count, Running::EMPTY);
         let (queries, out) = (queries.as_slice(), out.zeroed(count * self.padded));
@@ -307,22 +319,26 @@ impl<'a> Call<'a> {
             let base = index * BLOCK_TOKENS;
             let tokens = BLOCK_TOKENS.min(positions.end - base);
             let blocks = self.sequences[tile.sequence].blocks;
-            self.widen(blocks[index], kv_head, tokens, keys, values);
-            if (index + 1) * BLOCK_TOKENS < end {
-                self.prefetch(blocks[index + 1], kv_head);
-            }
-            let block = BlockView { keys, values };
-            for (row, position) in positions.clone().enumerate() {
-                let seen = self.visible(position);
-                let seen = seen.start.saturating_sub(base)..seen.end.saturating_sub(base).min(BLOCK_TOKENS);
-                if seen.is_empty() {
-                    continue;
+            for (nth, kv_head) in kv_heads.clone().enumerate() {
+                self.widen(blocks[index], kv_head, tokens, keys, values);
+                if (index + 1) * BLOCK_TOKENS < end {
+                    self.prefetch(blocks[index + 1], kv_head);
                 }
-                let heads = row * self.group..(row + 1) * self.group;
-                for (head, running) in heads.clone().zip(&mut running[heads]) {
-                    let at = head * self.padded..(head + 1) * self.padded;
-                    let (query, out) = (&queries[at.clone()], &mut out[at]);
-                    attend(self.threads.isa, query, block, seen.clone(), self.spec.softcap, running, out);
+                let block = BlockView { keys, values };
+                for (row, position) in positions.clone().enumerate() {
+                    let seen = self.visible(position);
+                    let seen =
+                        seen.start.saturating_sub(base)..seen.end.saturating_sub(base).min(BLOCK_TOKENS);
+                    if seen.is_empty() {
+                        continue;
+                    }
+                    let first = nth * of_head + row * self.group;
+                    let heads = first..first + self.group;
+                    for (head, running) in heads.clone().zip(&mut running[heads]) {
+                        let at = head * self.padded..(head + 1) * self.padded;
+                        let (query, out) = (&queries[at.clone()], &mut out[at]);
+                        attend(self.threads.isa, query, block, seen.clone(), self.spec.softcap, running, out);
+                    }
                 }
             }
         }

@@ -1,8 +1,11 @@
-//! KV memory of the CPU backend: one allocation a block, made when the block is first written, in the canonical layout
+//! KV memory of the CPU backend: room for a block is taken when it is first written, in the canonical layout
 //! `[layer][K, V][token][kv_head][head_dim] f16`. Export and import are therefore plain copies.
+
+use std::ops::{Deref, DerefMut};
 
 use half::f16;
 
+use crate::kernels::arena::{Arena, Room};
 use crate::{BLOCK_TOKENS, Cell, CellRun, ComputeError, KvShape};
 
 /// K or V of a cell.
@@ -16,12 +19,42 @@ pub(super) enum Part {
 #[derive(Debug)]
 pub struct CpuKv {
     shape: KvShape,
-    blocks: Vec<Option<Box<[f16]>>>,
+    blocks: Vec<Option<Block>>,
+    arena: Arena,
+}
+
+/// The cells of a block in all layers.
+#[derive(Debug)]
+enum Block {
+    /// In large pages.
+    Room(Room),
+    /// Where there are none.
+    Heap(Box<[f16]>),
+}
+
+impl Deref for Block {
+    type Target = [f16];
+
+    fn deref(&self) -> &[f16] {
+        match self {
+            Self::Room(room) => bytemuck::cast_slice(room.as_ref()),
+            Self::Heap(cells) => cells,
+        }
+    }
+}
+
+impl DerefMut for Block {
+    fn deref_mut(&mut self) -> &mut [f16] {
+        match self {
+            Self::Room(room) => bytemuck::cast_slice_mut(room.as_mut()),
+            Self::Heap(cells) => cells,
+        }
+    }
 }
 
 impl CpuKv {
     pub(super) fn new(shape: KvShape, blocks: u32) -> Self {
-        Self { shape, blocks: (0..blocks).map(|_| None).collect() }
+        Self { shape, blocks: (0..blocks).map(|_| None).collect(), arena: Arena::default() }
     }
 
     pub(super) fn shape(&self) -> KvShape {
@@ -147,14 +180,22 @@ impl CpuKv {
         let slot =
             self.blocks.get_mut(block as usize).ok_or(ComputeError::Block { block, state: OUTSIDE })?;
         if slot.is_none() {
-            let mut data = Vec::new();
-            data.try_reserve_exact(elements)
-                .map_err(|e| ComputeError::Device(format!("a KV block of {elements} elements: {e}")))?;
-            data.resize(elements, f16::ZERO);
-            *slot = Some(data.into_boxed_slice());
+            *slot = Some(match self.arena.room(self.shape.block_bytes()) {
+                Some(room) => Block::Room(room),
+                None => Block::Heap(on_the_heap(elements)?),
+            });
         }
         slot.as_deref_mut().ok_or(ComputeError::Block { block, state: EMPTY })
     }
+}
+
+fn on_the_heap(elements: usize) -> Result<Box<[f16]>, ComputeError> {
+    let mut cells = Vec::new();
+    cells
+        .try_reserve_exact(elements)
+        .map_err(|e| ComputeError::Device(format!("a KV block of {elements} elements: {e}")))?;
+    cells.resize(elements, f16::ZERO);
+    Ok(cells.into_boxed_slice())
 }
 
 const EMPTY: &str = "empty";

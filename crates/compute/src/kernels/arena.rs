@@ -1,8 +1,8 @@
-//! Memory for repacked weights, in pages of 2 MiB where the system has them.
+//! Memory for repacked weights and for KV blocks, in pages of 2 MiB where the system has them.
 //!
-//! A step of decoding reads every weight once. With pages of 4 KiB the look-ups of their addresses, and the prefetcher that
-//! stops at each page's end, cost up to half of the speed of memory; so weights share a few large regions for which large
-//! pages are asked. A wasm module has no pages to choose: weights stay where they were read to.
+//! A step of decoding reads every weight and every cell of its sequences once. With pages of 4 KiB the look-ups of their
+//! addresses, and the prefetcher that stops at each page's end, cost up to half of the speed of memory; so they share a few
+//! large regions for which large pages are asked. A wasm module has no pages to choose: weights stay where they were read to.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -16,13 +16,13 @@ const REGION: usize = 64 << 20;
 /// Weights begin at cache lines.
 const LINE: usize = 64;
 
-/// Regions that weights are put into, one behind the other.
+/// Regions that weights or blocks are put into, one behind the other.
 #[derive(Debug, Default)]
 pub(crate) struct Arena {
     current: Mutex<Option<(Arc<Region>, usize)>>,
 }
 
-/// Anonymous memory; freed with the last weight in it.
+/// Anonymous memory; freed with the last room in it.
 #[derive(Debug)]
 struct Region {
     /// Never used through the map but by its address.
@@ -32,32 +32,31 @@ struct Region {
     len: usize,
 }
 
-// SAFETY: the memory is written only by `Arena::put`, to bytes that nobody else has been given, and read after that.
+// SAFETY: the memory is reached only through the rooms in it, which share no byte; each is borrowed like a slice of its own.
 #[allow(unsafe_code)]
 unsafe impl Send for Region {}
 // SAFETY: as for `Send`.
 #[allow(unsafe_code)]
 unsafe impl Sync for Region {}
 
-/// Part of a region.
-struct Part {
+/// Part of a region that nobody else has.
+#[derive(Debug)]
+pub(crate) struct Room {
     region: Arc<Region>,
     at: usize,
     len: usize,
 }
 
 impl Arena {
-    /// Room for `len` zero bytes, after `fill` has written to them. `None` when the system gives no memory.
+    /// `len` bytes that `fill` has written to; they were zero. `None` when the system gives no memory.
     pub(crate) fn put(&self, len: usize, fill: impl FnOnce(&mut [u8])) -> Option<Bytes> {
-        let part = self.take(len)?;
-        // SAFETY: `take` gives out each byte of a region once, so until `part` is handed on nobody else has them.
-        #[allow(unsafe_code)]
-        let bytes = unsafe { std::slice::from_raw_parts_mut(part.region.first.add(part.at), len) };
-        fill(bytes);
-        Some(Bytes::from_owner(part))
+        let mut room = self.room(len)?;
+        fill(room.as_mut());
+        Some(Bytes::from_owner(room))
     }
 
-    fn take(&self, len: usize) -> Option<Part> {
+    /// `len` zero bytes at a cache line. `None` when the system gives no memory.
+    pub(crate) fn room(&self, len: usize) -> Option<Room> {
         // A panic under the lock leaves a region of which some bytes are not used.
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         let (region, at) = match current.take() {
@@ -65,7 +64,7 @@ impl Arena {
             _ => (Arc::new(Region::new(len.max(REGION))?), 0),
         };
         *current = Some((Arc::clone(&region), (at + len).next_multiple_of(LINE).min(region.len)));
-        Some(Part { region, at, len })
+        Some(Room { region, at, len })
     }
 }
 
@@ -84,12 +83,22 @@ impl Region {
     }
 }
 
-impl AsRef<[u8]> for Part {
+impl AsRef<[u8]> for Room {
     fn as_ref(&self) -> &[u8] {
-        // SAFETY: `Arena::take` gave these bytes of the region, and nobody writes to them any more.
+        // SAFETY: `Arena::room` gave these bytes of the region to this room alone.
         #[allow(unsafe_code)]
         unsafe {
             std::slice::from_raw_parts(self.region.first.add(self.at), self.len)
+        }
+    }
+}
+
+impl AsMut<[u8]> for Room {
+    fn as_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as for `as_ref`; whoever borrows the room mutably is the only one who has its bytes.
+        #[allow(unsafe_code)]
+        unsafe {
+            std::slice::from_raw_parts_mut(self.region.first.add(self.at), self.len)
         }
     }
 }
