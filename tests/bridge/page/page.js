@@ -19,7 +19,8 @@ function told(error) {
 /** Starts an engine; gives what it runs on, or the error. */
 async function start(options) {
   try {
-    engine = await reprise.createEngine({ ...options, onEvent: (event) => events.push(event) });
+    const onProgress = ({ phase, loaded }) => void (globalThis.bridge.progress = { phase, loaded });
+    engine = await reprise.createEngine({ ...options, onProgress, onEvent: (event) => events.push(event) });
     return { info: await engine.info() };
   } catch (error) {
     return { error: told(error) };
@@ -67,6 +68,8 @@ globalThis.bridge = {
   serve,
   told,
   events,
+  /** Of the engine that starts, as it was told last. */
+  progress: undefined,
   log: () => events.map((event) => (event.type === "log" ? event.line : JSON.stringify(event))),
   images,
   engine: () => engine,
