@@ -10,7 +10,9 @@ use std::ops::Range;
 use super::Threads;
 use super::kv::{CpuKv, Part};
 use super::tensor::CpuTensor;
-use crate::kernels::attention::{BlockView, LANES, Running, attend, merge, prefetch_head, widen_head};
+use crate::kernels::attention::{
+    BlockView, LANES, Running, Stored, Widened, attend, merge, prefetch_head, reads_stored, widen_head,
+};
 use crate::kernels::lines::Lines;
 use crate::{Attention, BLOCK_TOKENS, ComputeError, SequenceLayout, StepLayout};
 
@@ -319,51 +321,81 @@ impl<'a> Call<'a> {
             let base = index * BLOCK_TOKENS;
             let tokens = BLOCK_TOKENS.min(positions.end - base);
             let blocks = self.sequences[tile.sequence].blocks;
+            let next = if (index + 1) * BLOCK_TOKENS < end {
+                Some(blocks[index + 1])
+            } else {
+                // The span that this thread is likely to take then.
+                let after = (span + self.threads.pool.threads()) * SPAN;
+                (after < positions.end).then(|| blocks[after / BLOCK_TOKENS])
+            };
+            let seen = |row: usize| {
+                let seen = self.visible(positions.start + row);
+                seen.start.saturating_sub(base)..seen.end.saturating_sub(base).min(BLOCK_TOKENS)
+            };
+            // Most blocks are seen whole by all rows.
+            let rows_at_once =
+                if seen(0).len() == BLOCK_TOKENS && seen(tile.rows.len() - 1).len() == BLOCK_TOKENS {
+                    tile.rows.len()
+                } else {
+                    1
+                };
             for (nth, kv_head) in kv_heads.clone().enumerate() {
-                self.widen(blocks[index], kv_head, tokens, keys, values);
-                if (index + 1) * BLOCK_TOKENS < end {
-                    self.prefetch(blocks[index + 1], kv_head);
-                }
-                let block = BlockView { keys, values };
-                for (row, position) in positions.clone().enumerate() {
-                    let seen = self.visible(position);
-                    let seen =
-                        seen.start.saturating_sub(base)..seen.end.saturating_sub(base).min(BLOCK_TOKENS);
+                let source = [Some(blocks[index]), next];
+                let Some(block) = self.view(source, kv_head, of_head, tokens, keys, values) else {
+                    continue;
+                };
+                for row in (0..tile.rows.len()).step_by(rows_at_once) {
+                    let seen = seen(row);
                     if seen.is_empty() {
                         continue;
                     }
                     let first = nth * of_head + row * self.group;
-                    let heads = first..first + self.group;
-                    for (head, running) in heads.clone().zip(&mut running[heads]) {
-                        let at = head * self.padded..(head + 1) * self.padded;
-                        let (query, out) = (&queries[at.clone()], &mut out[at]);
-                        attend(self.threads.isa, query, block, seen.clone(), self.spec.softcap, running, out);
-                    }
+                    let heads = first..first + rows_at_once * self.group;
+                    let at = heads.start * self.padded..heads.end * self.padded;
+                    let (queries, out) = (&queries[at.clone()], &mut out[at]);
+                    attend(
+                        self.threads.isa,
+                        queries,
+                        block,
+                        &seen,
+                        self.spec.softcap,
+                        &mut running[heads],
+                        out,
+                    );
                 }
             }
         }
     }
 
-    /// Asks for one head of a block, which scattered blocks and strided heads hide from the hardware.
-    fn prefetch(&self, block: u32, kv_head: usize) {
-        let head = kv_head * self.head_dim..(kv_head + 1) * self.head_dim;
-        for part in [Part::Key, Part::Value] {
-            if let Ok(from) = self.kv.layer(block, self.layer, part) {
-                prefetch_head(self.threads.isa, from, self.kv.shape().row(), head.clone());
-            }
-        }
-    }
-
-    /// Widens one head of the first `tokens` tokens of a block.
-    fn widen(&self, block: u32, kv_head: usize, tokens: usize, keys: &mut [f32], values: &mut [f32]) {
+    /// One head of the first `tokens` tokens of a block, as the kernel for so many queries wants it: where it lies, or widened
+    /// into `keys` and `values`. The `next` block is asked for.
+    fn view<'m>(
+        &'m self,
+        [block, next]: [Option<u32>; 2],
+        kv_head: usize,
+        queries: usize,
+        tokens: usize,
+        keys: &'m mut [f32],
+        values: &'m mut [f32],
+    ) -> Option<BlockView<'m>> {
         let row = self.kv.shape().row();
         let head = kv_head * self.head_dim..(kv_head + 1) * self.head_dim;
-        for (part, to) in [(Part::Key, keys), (Part::Value, values)] {
-            // `check_blocks` found the block.
-            if let Ok(from) = self.kv.layer(block, self.layer, part) {
-                widen_head(self.threads.isa, &from[..tokens * row], row, head.clone(), self.padded, to);
-            }
+        // `check_blocks` found the blocks.
+        let stored = |block: Option<u32>| {
+            let part = |part| Some(&self.kv.layer(block?, self.layer, part).ok()?[head.start..]);
+            Some([part(Part::Key)?, part(Part::Value)?])
+        };
+        let ([from_keys, from_values], next) = (stored(block)?, stored(next));
+        if reads_stored(self.threads.isa, queries, self.head_dim) {
+            return Some(BlockView::Stored(Stored { keys: from_keys, values: from_values, row, next }));
         }
+        for next in next.into_iter().flatten() {
+            prefetch_head(self.threads.isa, next, row, self.head_dim);
+        }
+        for (from, to) in [(from_keys, &mut *keys), (from_values, &mut *values)] {
+            widen_head(self.threads.isa, from, row, tokens, self.head_dim, self.padded, to);
+        }
+        Some(BlockView::Widened(Widened { keys, values }))
     }
 }
 

@@ -7,10 +7,15 @@ use half::slice::HalfFloatSliceExt;
 
 use super::Isa;
 use super::math::{exp, larger, sum8, tanh, tree8};
+#[cfg(target_arch = "x86_64")]
+use super::x86::attention::together;
 use crate::BLOCK_TOKENS;
 
 /// Elements of a padded head are a multiple of this.
 pub(crate) const LANES: usize = 8;
+/// Queries up to which widening a block in registers, each time anew, costs less than a copy.
+#[cfg(target_arch = "x86_64")]
+const STORED_QUERIES: usize = 6;
 
 /// Softmax over the keys seen so far: `out = sum of e^(score - max) * value`, `sum` the same without the value.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -26,27 +31,60 @@ impl Running {
     pub(crate) const EMPTY: Self = Self { max: f32::NEG_INFINITY, sum: 0.0 };
 }
 
-/// One block of keys and values of a KV head, `[BLOCK_TOKENS][padded head] f32`.
+/// One block of keys and values of a KV head.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct BlockView<'a> {
+pub(crate) enum BlockView<'a> {
+    /// Widened beforehand.
+    Widened(Widened<'a>),
+    /// As they are stored; only where [`reads_stored`] says so.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "elsewhere no kernel reads them so"))]
+    Stored(Stored<'a>),
+}
+
+/// A block widened for as many queries as there may be, `[BLOCK_TOKENS][padded head] f32`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Widened<'a> {
     /// Keys.
     pub(crate) keys: &'a [f32],
     /// Values.
     pub(crate) values: &'a [f32],
 }
 
-/// Widens one head of `tokens` tokens, `row` elements apart, to rows of `padded` floats. The padding is not written.
+/// A block in KV memory, from the head's first element on, `row` elements from token to token.
+#[derive(Debug, Clone, Copy)]
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "elsewhere no kernel reads them so"))]
+pub(crate) struct Stored<'a> {
+    /// Keys.
+    pub(crate) keys: &'a [f16],
+    /// Values.
+    pub(crate) values: &'a [f16],
+    /// Elements from a token to the next.
+    pub(crate) row: usize,
+    /// Keys and values of the same head in the block that will be read after this one.
+    pub(crate) next: Option<[&'a [f16]; 2]>,
+}
+
+/// Whether the kernel multiplies `queries` queries of `head_dim` elements faster with what is stored than with a widened copy.
+pub(crate) fn reads_stored(isa: Isa, queries: usize, head_dim: usize) -> bool {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Vnni => queries <= STORED_QUERIES && head_dim.is_multiple_of(LANES),
+        _ => false,
+    }
+}
+
+/// Widens one head of the first `tokens` tokens, `row` elements apart, to rows of `padded` floats. The padding is not written.
 pub(crate) fn widen_head(
     isa: Isa,
     from: &[f16],
     row: usize,
-    head: Range<usize>,
+    tokens: usize,
+    head_dim: usize,
     padded: usize,
     to: &mut [f32],
 ) {
-    for (from, to) in from.chunks_exact(row).zip(to.chunks_exact_mut(padded)) {
-        let from = &from[head.clone()];
-        let to = &mut to[..from.len()];
+    for (from, to) in from.chunks(row).zip(to.chunks_exact_mut(padded)).take(tokens) {
+        let (from, to) = (&from[..head_dim], &mut to[..head_dim]);
         match isa {
             Isa::Portable => from.convert_to_f32_slice(to),
             #[cfg(target_arch = "x86_64")]
@@ -57,18 +95,18 @@ pub(crate) fn widen_head(
     }
 }
 
-/// Asks for the memory that [`widen_head`] will read.
+/// Asks for the memory that [`widen_head`] will read of a block.
 #[cfg_attr(
     not(target_arch = "x86_64"),
     allow(unused_variables, reason = "only x86 has an instruction for it")
 )]
-pub(crate) fn prefetch_head(isa: Isa, from: &[f16], row: usize, head: Range<usize>) {
+pub(crate) fn prefetch_head(isa: Isa, from: &[f16], row: usize, head_dim: usize) {
     match isa {
         Isa::Portable => {}
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 | Isa::Avx512Vnni => {
-            for from in from.chunks_exact(row) {
-                super::x86::attention::prefetch(&from[head.clone()]);
+            for from in from.chunks(row) {
+                super::x86::attention::prefetch(&from[..head_dim]);
             }
         }
         #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
@@ -76,48 +114,90 @@ pub(crate) fn prefetch_head(isa: Isa, from: &[f16], row: usize, head: Range<usiz
     }
 }
 
-/// Adds the `visible` tokens of a block to a query row's softmax. `query` is scaled already.
+/// Adds the `visible` tokens of a block to the softmax of every query row, of which there are as many as `running`. `queries` are
+/// scaled already.
 ///
 /// # Panics
 /// If the lengths do not fit together or `visible` leaves the block.
 pub(crate) fn attend(
     isa: Isa,
-    query: &[f32],
+    queries: &[f32],
     block: BlockView<'_>,
-    visible: Range<usize>,
+    visible: &Range<usize>,
+    softcap: Option<f32>,
+    running: &mut [Running],
+    out: &mut [f32],
+) {
+    let width = queries.len() / running.len().max(1);
+    assert!(width.is_multiple_of(LANES) && queries.len() == width * running.len(), "padded heads");
+    assert!(out.len() == queries.len() && visible.end <= BLOCK_TOKENS, "tokens of the block");
+    let block = match block {
+        BlockView::Widened(block) => block,
+        BlockView::Stored(block) => {
+            return attend_stored(isa, queries, block, visible, softcap, running, out);
+        }
+    };
+    let elements = BLOCK_TOKENS * width;
+    assert!(block.keys.len() == elements && block.values.len() == elements, "a block");
+    #[cfg(target_arch = "x86_64")]
+    if isa == Isa::Avx512Vnni {
+        let head = together::Head { keys: block.keys, values: block.values, row: width, next: None };
+        return together::attend(queries, head, visible, softcap, running, out);
+    }
+    let rows = queries.chunks_exact(width).zip(out.chunks_exact_mut(width));
+    for ((query, out), running) in rows.zip(running) {
+        match isa {
+            Isa::Portable => portable(query, block, visible, softcap, running, out),
+            #[cfg(target_arch = "x86_64")]
+            _ => super::x86::attention::attend(query, block, visible, softcap, running, out),
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            _ => super::wasm::attention::attend(query, block, visible, softcap, running, out),
+        }
+    }
+}
+
+#[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables, reason = "no kernel reads them so"))]
+fn attend_stored(
+    isa: Isa,
+    queries: &[f32],
+    block: Stored<'_>,
+    visible: &Range<usize>,
+    softcap: Option<f32>,
+    running: &mut [Running],
+    out: &mut [f32],
+) {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Vnni => {
+            let Stored { keys, values, row, next } = block;
+            let head = together::Head { keys, values, row, next };
+            together::attend(queries, head, visible, softcap, running, out);
+        }
+        _ => unreachable!("`reads_stored` is false for {}", isa.name()),
+    }
+}
+
+fn portable(
+    query: &[f32],
+    block: Widened<'_>,
+    visible: &Range<usize>,
     softcap: Option<f32>,
     running: &mut Running,
     out: &mut [f32],
 ) {
     let width = query.len();
-    assert!(width.is_multiple_of(LANES) && out.len() == width, "a padded head");
-    assert!(
-        block.keys.len() == BLOCK_TOKENS * width && block.values.len() == BLOCK_TOKENS * width,
-        "a block"
-    );
-    assert!(visible.end <= BLOCK_TOKENS, "tokens of the block");
-    match isa {
-        Isa::Portable => {
-            let scores = portable_scores(query, block.keys);
-            let (weights, correction) = softmax(scores, &visible, softcap, running);
-            for (out, at) in out.chunks_exact_mut(LANES).zip((0..).step_by(LANES)) {
-                for out in &mut *out {
-                    *out *= correction;
-                }
-                for token in visible.clone() {
-                    let values = &block.values[token * width + at..][..LANES];
-                    for (out, value) in out.iter_mut().zip(values) {
-                        *out += weights[token] * value;
-                    }
-                }
+    let scores = portable_scores(query, block.keys);
+    let (weights, correction) = softmax(scores, visible, softcap, running);
+    for (out, at) in out.chunks_exact_mut(LANES).zip((0..).step_by(LANES)) {
+        for out in &mut *out {
+            *out *= correction;
+        }
+        for token in visible.clone() {
+            let values = &block.values[token * width + at..][..LANES];
+            for (out, value) in out.iter_mut().zip(values) {
+                *out += weights[token] * value;
             }
         }
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 | Isa::Avx512Vnni => {
-            super::x86::attention::attend(query, block, visible, softcap, running, out);
-        }
-        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-        _ => super::wasm::attention::attend(query, block, visible, softcap, running, out),
     }
 }
 

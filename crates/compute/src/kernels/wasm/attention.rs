@@ -13,7 +13,7 @@ use half::f16;
 use super::halves::low_halves;
 use super::{LANES, load, load_halves, mul_add, store};
 use crate::BLOCK_TOKENS;
-use crate::kernels::attention::{BlockView, Running, softmax};
+use crate::kernels::attention::{Running, Widened, softmax};
 
 /// Keys whose scores are summed side by side.
 const KEYS: usize = 8;
@@ -33,8 +33,8 @@ pub(in crate::kernels) fn widen(from: &[f16], to: &mut [f32]) {
 /// See [`crate::kernels::attention::attend`], which checked the lengths.
 pub(in crate::kernels) fn attend(
     query: &[f32],
-    block: BlockView<'_>,
-    visible: Range<usize>,
+    block: Widened<'_>,
+    visible: &Range<usize>,
     softcap: Option<f32>,
     running: &mut Running,
     out: &mut [f32],
@@ -47,15 +47,15 @@ pub(in crate::kernels) fn attend(
             *scores = score(query, &block.keys[first * width..(first + KEYS) * width]);
         }
     }
-    let (weights, correction) = softmax(scores, &visible, softcap, running);
+    let (weights, correction) = softmax(scores, visible, softcap, running);
     let mut at = 0;
     while at < width {
         let values = &block.values[at..];
         if at + 8 * LANES <= width {
-            add_values::<8>(&weights, correction, &visible, values, width, &mut out[at..]);
+            add_values::<8>(&weights, correction, visible, values, width, &mut out[at..]);
             at += 8 * LANES;
         } else {
-            add_values::<1>(&weights, correction, &visible, values, width, &mut out[at..]);
+            add_values::<1>(&weights, correction, visible, values, width, &mut out[at..]);
             at += LANES;
         }
     }

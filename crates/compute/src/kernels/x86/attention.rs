@@ -1,12 +1,14 @@
 //! AVX2, FMA and F16C: scores of eight keys at a time, then the values added 64 elements of a head at a time.
 
+pub(in crate::kernels) mod together;
+
 use std::arch::x86_64::*;
 use std::ops::Range;
 
 use half::f16;
 
 use crate::BLOCK_TOKENS;
-use crate::kernels::attention::{BlockView, LANES, Running, softmax};
+use crate::kernels::attention::{LANES, Running, Widened, softmax};
 
 /// Converts eight elements at a time; both slices are equally long.
 pub(in crate::kernels) fn widen(from: &[f16], to: &mut [f32]) {
@@ -49,8 +51,8 @@ pub(in crate::kernels) fn prefetch(head: &[f16]) {
 /// See [`crate::kernels::attention::attend`], which checked the lengths and that this machine has AVX2 and FMA.
 pub(in crate::kernels) fn attend(
     query: &[f32],
-    block: BlockView<'_>,
-    visible: Range<usize>,
+    block: Widened<'_>,
+    visible: &Range<usize>,
     softcap: Option<f32>,
     running: &mut Running,
     out: &mut [f32],
@@ -69,8 +71,8 @@ pub(in crate::kernels) fn attend(
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn attend_avx2(
     query: &[f32],
-    block: BlockView<'_>,
-    visible: Range<usize>,
+    block: Widened<'_>,
+    visible: &Range<usize>,
     softcap: Option<f32>,
     running: &mut Running,
     out: &mut [f32],
@@ -84,17 +86,17 @@ unsafe fn attend_avx2(
             _mm256_storeu_ps(scores.as_mut_ptr().add(first), eight);
         }
     }
-    let (weights, correction) = softmax(scores, &visible, softcap, running);
+    let (weights, correction) = softmax(scores, visible, softcap, running);
     let (mut at, values) = (0, block.values.as_ptr());
     while at < width {
         // SAFETY: `at` and the vectors taken stay within the width.
         unsafe {
             let (values, out) = (values.add(at), out.as_mut_ptr().add(at));
             if at + 64 <= width {
-                add_values::<8>(&weights, correction, &visible, values, width, out);
+                add_values::<8>(&weights, correction, visible, values, width, out);
                 at += 64;
             } else {
-                add_values::<1>(&weights, correction, &visible, values, width, out);
+                add_values::<1>(&weights, correction, visible, values, width, out);
                 at += LANES;
             }
         }
@@ -120,7 +122,13 @@ unsafe fn scores8(query: &[f32], keys: *const f32) -> __m256 {
             }
         }
     }
-    // Each step adds neighbouring lanes, so that lane `t` ends as the tree sum of `sums[t]`.
+    transposed_sums(sums)
+}
+
+/// Lane `t` of the result is the tree sum of `sums[t]`: each step adds neighbouring lanes.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn transposed_sums(sums: [__m256; 8]) -> __m256 {
     let [a, b, c, d, e, f, g, h] = sums;
     let low = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
     let high = _mm256_hadd_ps(_mm256_hadd_ps(e, f), _mm256_hadd_ps(g, h));
