@@ -181,7 +181,7 @@ impl Model {
     }
 
     fn shape(&self) -> KvShape {
-        KvShape { layers: LAYERS, kv_heads: KV_HEADS, head_dim: HEAD_DIM }
+        KvShape::f16(LAYERS, KV_HEADS, HEAD_DIM)
     }
 
     fn step(&mut self, kv: &mut <Cpu as Backend>::Kv, blocks: &[u32], start: usize, rows: usize) {

@@ -19,4 +19,4 @@ pub use backend::{
 };
 pub use cpu::{Cpu, CpuKv, CpuPass, CpuTensor, CpuWeight, HelperThread};
 pub use error::ComputeError;
-pub use kv_shape::KvShape;
+pub use kv_shape::{KvShape, KvType};

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use reprise_kv::image::{Encoder, Expected, Image, ImageHeader, Layout};
+use reprise_kv::image::{self, Encoder, Expected, Image, ImageHeader, Layout};
 use reprise_kv::{SlotId, Staged};
-use reprise_model::Forward;
+use reprise_model::{Forward, KvType};
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
@@ -224,12 +224,17 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
     fn layout(&self) -> Layout {
         let shape = self.shared.model.kv;
         let number = |size: usize| u32::try_from(size).unwrap_or(u32::MAX);
-        Layout::new(
-            number(shape.layers),
-            number(shape.kv_heads),
-            number(shape.head_dim),
-            number(shape.head_dim),
-        )
+        let kv_type = |kv_type| match kv_type {
+            KvType::F16 => image::KvType::F16,
+            KvType::Q8_0 => image::KvType::Q8_0,
+            KvType::Q4_0 => image::KvType::Q4_0,
+        };
+        let (layers, kv_heads, head) = (number(shape.layers), number(shape.kv_heads), number(shape.head_dim));
+        Layout {
+            keys: kv_type(shape.keys),
+            values: kv_type(shape.values),
+            ..Layout::new(layers, kv_heads, head, head)
+        }
     }
 }
 

@@ -3,7 +3,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use reprise_compute::{Backend, Cell, CellRun, ComputeError, KvShape, Pairing, Readout, Rope, StepLayout};
+use reprise_compute::{
+    Backend, Cell, CellRun, ComputeError, KvShape, KvType, Pairing, Readout, Rope, StepLayout,
+};
 use reprise_gguf::{GgmlDType, ModelSource};
 
 use crate::buffer::{Buffer, GpuTensor};
@@ -212,6 +214,10 @@ impl Backend for Gpu {
     }
 
     fn kv(&self, shape: KvShape, blocks: u32) -> Result<GpuKv, ComputeError> {
+        if [shape.keys, shape.values] != [KvType::F16; 2] {
+            let detail = format!("K as {} and V as {}: the GPU keeps both as f16", shape.keys, shape.values);
+            return Err(ComputeError::Operands { op: "kv", detail });
+        }
         GpuKv::new(&self.recorder.device, &self.recorder.meter, shape, blocks)
     }
 

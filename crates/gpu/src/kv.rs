@@ -157,7 +157,7 @@ mod tests {
     use super::*;
 
     fn kv(head_dim: usize) -> GpuKv {
-        let shape = KvShape { layers: 0, kv_heads: 2, head_dim };
+        let shape = KvShape::f16(0, 2, head_dim);
         GpuKv { shape, layers: Vec::new(), written: vec![false, true] }
     }
 

@@ -58,7 +58,7 @@ fn layer<B: Backend>(mut backend: B, read: Read) -> Vec<f32> {
     let (mut x, mut normed, mut gate, mut up, mut branch) =
         (tensor(), tensor(), tensor(), tensor(), tensor());
     let (mut q, mut k) = (tensor(), tensor());
-    let shape = KvShape { layers: 1, kv_heads: WIDTH / HEAD, head_dim: HEAD };
+    let shape = KvShape::f16(1, WIDTH / HEAD, HEAD);
     let mut kv = backend.kv(shape, 1).expect("KV memory");
     let rope = Rope { pairing: Pairing::Halves, inverse_frequencies: vec![1.0, 0.1, 0.01] };
 

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use reprise_gguf::TokenId;
-use reprise_kv::image::{Encoder, Expected, Image, ImageError, ImageHeader, Layout};
+use reprise_kv::image::{Encoder, Expected, Image, ImageError, ImageHeader, KvType, Layout};
 
 /// 2 layers, 1 head of 2: 16 bytes a token.
 fn layout() -> Layout {
@@ -198,10 +198,28 @@ fn other_files_are_recognised() {
 #[test]
 fn an_unknown_kv_type_is_named() {
     let mut bytes = Encoder::new(header(0)).header()[..72].to_vec();
-    bytes[64] = 8;
+    bytes[64] = 7;
     let checksum = xxhash_rust::xxh3::xxh3_64(&bytes);
     bytes.extend(checksum.to_le_bytes());
-    assert_eq!(refusal(&bytes), ImageError::KvType { found: 8 });
+    assert_eq!(refusal(&bytes), ImageError::KvType { found: 7 });
+}
+
+#[test]
+fn quantised_types_are_kept_apart() {
+    let of = |keys, values| Layout { keys, values, head_dim: 32, head_dim_v: 64, ..layout() };
+    let types = [KvType::F16, KvType::Q8_0, KvType::Q4_0];
+    for (keys, values) in types.into_iter().flat_map(|keys| types.map(|values| (keys, values))) {
+        let header = ImageHeader { layout: of(keys, values), ..header(3) };
+        let mut encoder = Encoder::new(header.clone());
+        let mut bytes = encoder.header().to_vec();
+        let payload = vec![1; header.payload_len(0) as usize];
+        bytes.extend(encoder.frame(&payload).expect("a payload of the layout"));
+        bytes.extend(&payload);
+        let expected = Expected { layout: of(keys, values), ..expected() };
+        assert_eq!(Image::decode(&bytes, &expected).expect("its own types").header(), &header);
+        let other = Expected { layout: of(values, keys), ..expected };
+        assert_eq!(Image::decode(&bytes, &other).is_ok(), keys == values, "{keys:?}, {values:?}");
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use blake3::Hasher;
 use bytes::Bytes;
-use reprise_compute::{Attention, BLOCK_TOKENS, Pairing, Rope};
+use reprise_compute::{Attention, BLOCK_TOKENS, KvShape, KvType, Pairing, Rope};
 use reprise_gguf::{Gguf, ModelSource, SourceError};
 
 use crate::arch::Network;
@@ -56,12 +56,19 @@ pub(crate) async fn read(source: &impl ModelSource, range: Range<u64>) -> Result
 pub(crate) fn fingerprint<W>(
     gguf: &Gguf,
     hparams: &HyperParameters,
+    shape: KvShape,
     network: &Network<W>,
     samples: &BTreeMap<String, blake3::Hash>,
 ) -> [u8; 32] {
     let mut hasher = Hasher::new();
     text(&mut hasher, KV_LAYOUT);
     number(&mut hasher, BLOCK_TOKENS);
+    // Of f16 nothing is said: images that were made before there was a choice still fit.
+    for (part, kv_type) in [("K", shape.keys), ("V", shape.values)] {
+        if kv_type != KvType::F16 {
+            text(&mut hasher, &format!("{part} {kv_type}"));
+        }
+    }
     text(&mut hasher, hparams.architecture.name());
     let HyperParameters {
         architecture: _,

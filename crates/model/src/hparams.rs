@@ -3,8 +3,8 @@
 use reprise_compute::KvShape;
 use reprise_gguf::{Gguf, Metadata};
 
-use crate::ModelError;
 use crate::arch::Architecture;
+use crate::{LoadOptions, ModelError};
 
 /// Most layers that a file may claim, llama.cpp's limit too.
 const MAX_LAYERS: u32 = 512;
@@ -117,8 +117,9 @@ impl HyperParameters {
         self.kv_heads * self.head_dim
     }
 
-    pub(crate) fn kv_shape(&self) -> KvShape {
-        KvShape { layers: self.layers, kv_heads: self.kv_heads, head_dim: self.head_dim }
+    pub(crate) fn kv_shape(&self, options: &LoadOptions) -> KvShape {
+        let LoadOptions { keys, values, .. } = *options;
+        KvShape { layers: self.layers, kv_heads: self.kv_heads, head_dim: self.head_dim, keys, values }
     }
 }
 

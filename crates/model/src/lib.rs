@@ -25,4 +25,4 @@ pub use load::load;
 pub use memory::{MemoryNeed, memory_needed};
 pub use model::Model;
 pub use options::{LoadOptions, LoadProgress, RopeOverrides, RopeScaling};
-pub use reprise_compute::{BLOCK_TOKENS, Cell, CellRun, ComputeError, KvShape, MAX_TOP};
+pub use reprise_compute::{BLOCK_TOKENS, Cell, CellRun, ComputeError, KvShape, KvType, MAX_TOP};

@@ -34,9 +34,9 @@ pub async fn load<B: Backend>(
 
     let mut weights = WeightLoader::new(source, gguf, &backend, options.progress.take());
     let network = Network::load(&mut weights, &hparams, keys, rope).await?;
-    let fingerprint = fingerprint(gguf, &hparams, &network, &weights.into_samples());
+    let shape = hparams.kv_shape(&options);
+    let fingerprint = fingerprint(gguf, &hparams, shape, &network, &weights.into_samples());
 
-    let shape = hparams.kv_shape();
     if usize::try_from(kv_bytes(shape, options.blocks)).is_err() {
         let bytes = kv_bytes(shape, options.blocks);
         return Err(ModelError::Invalid(format!(

@@ -34,15 +34,14 @@ pub fn memory_needed(gguf: &Gguf, options: &LoadOptions) -> Result<MemoryNeed, M
     let hparams = HyperParameters::read(gguf)?;
     Ok(MemoryNeed {
         weights: gguf.tensors().map(TensorInfo::bytes).sum(),
-        kv: kv_bytes(hparams.kv_shape(), options.blocks),
+        kv: kv_bytes(hparams.kv_shape(options), options.blocks),
         activations: activations::bytes(&hparams, options),
     })
 }
 
 /// Bytes of `blocks` full blocks; sizes are limited, so that this fits a `u64` where it may not fit a `usize`.
 pub(crate) fn kv_bytes(shape: KvShape, blocks: u32) -> u64 {
-    const KEY_AND_VALUE: u64 = 2;
-    const F16: u64 = 2;
-    let cell = shape.layers as u64 * KEY_AND_VALUE * shape.row() as u64 * F16;
+    let row = shape.keys.bytes(shape.row()) + shape.values.bytes(shape.row());
+    let cell = shape.layers as u64 * row as u64;
     cell * reprise_compute::BLOCK_TOKENS as u64 * u64::from(blocks)
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use reprise_compute::KvType;
+
 /// Sizes and rules of a loaded model.
 pub struct LoadOptions {
     /// KV memory, blocks of [`reprise_compute::BLOCK_TOKENS`] tokens.
@@ -10,6 +12,10 @@ pub struct LoadOptions {
     pub batch: usize,
     /// Sequences of one step that may ask for logits: as many as there are slots.
     pub logit_rows: usize,
+    /// What K is stored as (`-ctk`).
+    pub keys: KvType,
+    /// What V is stored as (`-ctv`).
+    pub values: KvType,
     /// What the host says in place of the file's RoPE.
     pub rope: RopeOverrides,
     /// Called after each tensor.
@@ -19,7 +25,15 @@ pub struct LoadOptions {
 impl Default for LoadOptions {
     /// One slot of 4096 tokens, steps of 512: llama-server's `-ub`.
     fn default() -> Self {
-        Self { blocks: 128, batch: 512, logit_rows: 1, rope: RopeOverrides::default(), progress: None }
+        Self {
+            blocks: 128,
+            batch: 512,
+            logit_rows: 1,
+            keys: KvType::F16,
+            values: KvType::F16,
+            rope: RopeOverrides::default(),
+            progress: None,
+        }
     }
 }
 
@@ -29,6 +43,8 @@ impl fmt::Debug for LoadOptions {
             .field("blocks", &self.blocks)
             .field("batch", &self.batch)
             .field("logit_rows", &self.logit_rows)
+            .field("keys", &self.keys)
+            .field("values", &self.values)
             .field("rope", &self.rope)
             .finish_non_exhaustive()
     }

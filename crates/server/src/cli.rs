@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, ValueEnum};
+use reprise_model::KvType;
 
 use self::sampling::SamplingArgs;
 
@@ -181,6 +182,12 @@ pub(crate) struct CacheArgs {
         allow_negative_numbers = true
     )]
     pub cache_ram: i64,
+    /// What K of the KV cache is stored as: f16, q8_0 or q4_0
+    #[arg(long, env = "LLAMA_ARG_CACHE_TYPE_K", value_name = "TYPE", default_value_t = KvType::F16)]
+    pub cache_type_k: KvType,
+    /// What V of the KV cache is stored as: f16, q8_0 or q4_0
+    #[arg(long, env = "LLAMA_ARG_CACHE_TYPE_V", value_name = "TYPE", default_value_t = KvType::F16)]
+    pub cache_type_v: KvType,
     /// Idle slots are published to the prompt cache (default)
     #[arg(long, env = "LLAMA_ARG_CACHE_IDLE_SLOTS", overrides_with = "no_cache_idle_slots")]
     pub cache_idle_slots: bool,
@@ -342,6 +349,8 @@ const SHORT_FLAGS: &[(&str, &str)] = &[
     ("-cb", "--cont-batching"),
     ("-nocb", "--no-cont-batching"),
     ("-nr", "--no-repack"),
+    ("-ctk", "--cache-type-k"),
+    ("-ctv", "--cache-type-v"),
     ("-ub", "--ubatch-size"),
     ("-mu", "--model-url"),
     ("-hf", "--hf-repo"),

@@ -48,8 +48,13 @@ pub(crate) fn start(cli: &Cli, store: Option<DirStore>) -> Result<Running> {
         Err(_) => Cpu::new(threads),
     };
     let cpu = if cli.compute.no_repack { cpu.keep_mapped() } else { cpu };
-    let mut options =
-        LoadOptions { rope: rope(&cli.model), progress: Some(progress()), ..LoadOptions::default() };
+    let mut options = LoadOptions {
+        keys: cli.cache.cache_type_k,
+        values: cli.cache.cache_type_v,
+        rope: rope(&cli.model),
+        progress: Some(progress()),
+        ..LoadOptions::default()
+    };
     let config = plan(cli, &gguf, &mut options)?;
     let mut model = block_on(reprise_model::load(&source, &gguf, cpu, options))
         .with_context(|| format!("cannot load model '{}'", path.display()))?;

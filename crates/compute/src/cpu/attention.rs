@@ -11,10 +11,11 @@ use super::Threads;
 use super::kv::{CpuKv, Part};
 use super::tensor::CpuTensor;
 use crate::kernels::attention::{
-    BlockView, LANES, Running, Stored, Widened, attend, merge, prefetch_head, reads_stored, widen_head,
+    BlockView, LANES, Running, Stored, StoredHead, Widened, attend, merge, prefetch_head, reads_stored,
+    widen_head,
 };
 use crate::kernels::lines::Lines;
-use crate::{Attention, BLOCK_TOKENS, ComputeError, SequenceLayout, StepLayout};
+use crate::{Attention, BLOCK_TOKENS, ComputeError, KvType, SequenceLayout, StepLayout};
 
 /// Positions of a span.
 const SPAN: usize = 8 * BLOCK_TOKENS;
@@ -378,22 +379,28 @@ impl<'a> Call<'a> {
         keys: &'m mut [f32],
         values: &'m mut [f32],
     ) -> Option<BlockView<'m>> {
-        let row = self.kv.shape().row();
-        let head = kv_head * self.head_dim..(kv_head + 1) * self.head_dim;
         // `check_blocks` found the blocks.
         let stored = |block: Option<u32>| {
-            let part = |part| Some(&self.kv.layer(block?, self.layer, part).ok()?[head.start..]);
+            let part = |part| {
+                let kv_type = self.kv.kv_type(part);
+                let first = kv_type.bytes(kv_head * self.head_dim);
+                let bytes = &self.kv.layer(block?, self.layer, part).ok()?[first..];
+                Some(StoredHead { kv_type, bytes, row: self.kv.row_bytes(part), head_dim: self.head_dim })
+            };
             Some([part(Part::Key)?, part(Part::Value)?])
         };
-        let ([from_keys, from_values], next) = (stored(block)?, stored(next));
-        if reads_stored(self.threads.isa, queries, self.head_dim) {
-            return Some(BlockView::Stored(Stored { keys: from_keys, values: from_values, row, next }));
+        let (heads, next) = (stored(block)?, stored(next));
+        let halves = heads.iter().all(|head| head.kv_type == KvType::F16);
+        if halves && reads_stored(self.threads.isa, queries, self.head_dim) {
+            let [keys, values] = heads.map(|head| bytemuck::cast_slice(head.bytes));
+            let next = next.map(|next| next.map(|head| bytemuck::cast_slice(head.bytes)));
+            return Some(BlockView::Stored(Stored { keys, values, row: self.kv.shape().row(), next }));
         }
-        for next in next.into_iter().flatten() {
-            prefetch_head(self.threads.isa, next, row, self.head_dim);
+        for head in next.into_iter().flatten() {
+            prefetch_head(self.threads.isa, head);
         }
-        for (from, to) in [(from_keys, &mut *keys), (from_values, &mut *values)] {
-            widen_head(self.threads.isa, from, row, tokens, self.head_dim, self.padded, to);
+        for (head, to) in heads.into_iter().zip([&mut *keys, &mut *values]) {
+            widen_head(self.threads.isa, head, tokens, self.padded, to);
         }
         Some(BlockView::Widened(Widened { keys, values }))
     }

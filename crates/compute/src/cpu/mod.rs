@@ -129,7 +129,7 @@ impl Backend for Cpu {
     }
 
     fn kv(&self, shape: KvShape, blocks: u32) -> Result<Self::Kv, ComputeError> {
-        Ok(CpuKv::new(shape, blocks))
+        CpuKv::new(shape, blocks)
     }
 
     fn pass<'a>(&'a mut self, layout: &'a StepLayout<'a>) -> Self::Pass<'a> {
@@ -149,9 +149,9 @@ impl Backend for Cpu {
         delta: i32,
         rope: &Rope,
     ) -> Result<(), ComputeError> {
-        let head_dim = kv.shape().head_dim;
+        let KvShape { head_dim, keys: kv_type, .. } = kv.shape();
         let keys = kv.keys_mut(layer, at, count)?;
-        rope::rotate_stored(keys, head_dim, delta, rope)
+        rope::rotate_stored(self.threads.isa, (keys, kv_type), head_dim, delta, rope)
     }
 
     async fn export_block(

@@ -8,12 +8,11 @@ use super::rope::rope;
 use super::tensor::CpuTensor;
 use super::weight::CpuWeight;
 use super::{Scratch, Threads};
-use crate::kernels::elementwise;
+use crate::kernels::{cells, elementwise};
 use crate::top::read_top;
 use crate::{
     Activation, Attention, BLOCK_TOKENS, ComputeError, Pass, Projection, Readback, Readout, Rope, StepLayout,
 };
-use half::slice::HalfFloatSliceExt;
 
 /// The operations of one step.
 #[derive(Debug)]
@@ -122,9 +121,10 @@ impl Pass for CpuPass<'_> {
                         let offset = position % BLOCK_TOKENS;
                         let count = (BLOCK_TOKENS - offset).min(sequence.rows.end - row);
                         let block = sequence.blocks[position / BLOCK_TOKENS];
-                        let cells = kv.layer_mut(block, layer, part)?;
+                        let (kv_type, bytes) = (kv.kv_type(part), kv.row_bytes(part));
+                        let to = &mut kv.layer_mut(block, layer, part)?[offset * bytes..][..count * bytes];
                         let from = &x.as_slice()[row * width..(row + count) * width];
-                        cells[offset * width..(offset + count) * width].convert_from_f32_slice(from);
+                        cells::store(pass.threads.isa, kv_type, from, to);
                         row += count;
                     }
                 }

@@ -1,10 +1,9 @@
 //! Rotary position embedding, with the sines of a step computed once for each [`Rope`].
 
-use half::f16;
-
 use super::Threads;
 use super::tensor::CpuTensor;
-use crate::{ComputeError, Pairing, Rope};
+use crate::kernels::{Isa, cells};
+use crate::{ComputeError, KvType, Pairing, Rope};
 
 /// Tables kept; a model uses one or two different ropes.
 const KEPT: usize = 4;
@@ -94,7 +93,8 @@ pub(super) fn rope(
 
 /// Rotates the heads of stored keys by `delta` positions.
 pub(super) fn rotate_stored(
-    keys: &mut [f16],
+    isa: Isa,
+    (keys, kv_type): (&mut [u8], KvType),
     head_dim: usize,
     delta: i32,
     rope: &Rope,
@@ -102,14 +102,10 @@ pub(super) fn rotate_stored(
     check(rope, head_dim)?;
     let table: Vec<_> = rope.inverse_frequencies.iter().map(|&f| sin_cos(f64::from(delta), f)).collect();
     let mut wide = vec![0f32; head_dim];
-    for head in keys.chunks_exact_mut(head_dim.max(1)) {
-        for (wide, key) in wide.iter_mut().zip(head.iter()) {
-            *wide = key.to_f32();
-        }
+    for head in keys.chunks_exact_mut(kv_type.bytes(head_dim)) {
+        cells::load(isa, kv_type, head, &mut wide);
         rotate(&mut wide, &table, rope.pairing);
-        for (key, wide) in head.iter_mut().zip(&wide) {
-            *key = f16::from_f32(*wide);
-        }
+        cells::store(isa, kv_type, &wide, head);
     }
     Ok(())
 }

@@ -21,6 +21,49 @@ fn the_op_suite_holds_on_every_instruction_set() {
 }
 
 #[test]
+fn quantised_kv_holds_on_every_instruction_set() {
+    for &isa in Isa::available() {
+        let report = block_on(suite::run_quantised_kv(|| Cpu::with_isa(2, isa)));
+        assert!(report.failures.is_empty() && report.passed > 10, "{}: {report}", isa.name());
+    }
+}
+
+#[test]
+fn quantised_kv_needs_whole_heads() {
+    let shape = KvShape { keys: crate::KvType::Q8_0, ..KvShape::f16(1, 2, 80) };
+    let refused = Cpu::new(1).kv(shape, 1).expect_err("heads of 80 elements");
+    assert!(refused.to_string().contains("choose f16"), "{refused}");
+}
+
+#[test]
+fn quantised_keys_turn_and_turn_back() {
+    let shape = KvShape { keys: crate::KvType::Q8_0, ..KvShape::f16(1, 1, 32) };
+    let mut cpu = Cpu::new(1);
+    let mut kv = cpu.kv(shape, 1).unwrap();
+    let before: Vec<u8> = [0x00, 0x3c].into_iter().chain((0..32).map(|i| i * 3 + 10)).collect();
+    kv.import(0, 1, &before.iter().copied().chain([0; 64]).collect::<Vec<_>>()).unwrap();
+    let rope = Rope { pairing: crate::Pairing::Halves, inverse_frequencies: vec![0.3; 16] };
+    let at = Cell { block: 0, offset: 0 };
+    let keys = |kv: &CpuKv| {
+        let bytes = kv.export(0, 1).unwrap();
+        let scale = half::f16::from_le_bytes([bytes[0], bytes[1]]).to_f32();
+        bytes[2..34].iter().map(|&q| f32::from(q as i8) * scale).collect::<Vec<_>>()
+    };
+    let first = keys(&kv);
+    cpu.rotate_cells(&mut kv, 0, at, 1, 5, &rope).unwrap();
+    let turned = keys(&kv);
+    let angle = 1.5f32;
+    for i in 0..16 {
+        let wanted = first[i] * angle.cos() - first[i + 16] * angle.sin();
+        assert!((turned[i] - wanted).abs() < 1.0, "element {i}: {} for {wanted}", turned[i]);
+    }
+    cpu.rotate_cells(&mut kv, 0, at, 1, -5, &rope).unwrap();
+    for (back, first) in keys(&kv).iter().zip(&first) {
+        assert!((back - first).abs() < 2.0, "{back} for {first}");
+    }
+}
+
+#[test]
 fn results_do_not_depend_on_the_batch() {
     for &isa in Isa::available() {
         let report = block_on(suite::batch_invariance(|| Cpu::with_isa(2, isa)));
@@ -104,7 +147,7 @@ fn operands_that_do_not_fit_fail_the_step() {
 #[test]
 fn attention_over_cells_never_written_fails_the_step() {
     let cpu = Cpu::new(1);
-    let shape = KvShape { layers: 1, kv_heads: 1, head_dim: 8 };
+    let shape = KvShape::f16(1, 1, 8);
     let kv = cpu.kv(shape, 2).unwrap();
     let table = f32_weight(2, 8);
     let spec = crate::Attention { heads: 1, scale: 1.0, window: None, softcap: None };
@@ -124,7 +167,7 @@ fn attention_over_cells_never_written_fails_the_step() {
 #[test]
 fn rotating_there_and_back_gives_the_keys_within_f16() {
     let mut cpu = Cpu::new(1);
-    let shape = KvShape { layers: 1, kv_heads: 2, head_dim: 16 };
+    let shape = KvShape::f16(1, 2, 16);
     let mut kv = cpu.kv(shape, 1).unwrap();
     let keys: Vec<half::f16> =
         (0..2 * 32 * 32).map(|i| half::f16::from_f32((i * 37 % 100) as f32 / 50.0 - 1.0)).collect();

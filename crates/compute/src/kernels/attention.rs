@@ -3,13 +3,12 @@
 use std::ops::Range;
 
 use half::f16;
-use half::slice::HalfFloatSliceExt;
 
-use super::Isa;
 use super::math::{exp, larger, sum8, tanh, tree8};
 #[cfg(target_arch = "x86_64")]
 use super::x86::attention::together;
-use crate::BLOCK_TOKENS;
+use super::{Isa, cells};
+use crate::{BLOCK_TOKENS, KvType};
 
 /// Elements of a padded head are a multiple of this.
 pub(crate) const LANES: usize = 8;
@@ -73,24 +72,41 @@ pub(crate) fn reads_stored(isa: Isa, queries: usize, head_dim: usize) -> bool {
     }
 }
 
-/// Widens one head of the first `tokens` tokens, `row` elements apart, to rows of `padded` floats. The padding is not written.
-pub(crate) fn widen_head(
-    isa: Isa,
-    from: &[f16],
-    row: usize,
-    tokens: usize,
-    head_dim: usize,
-    padded: usize,
-    to: &mut [f32],
-) {
-    for (from, to) in from.chunks(row).zip(to.chunks_exact_mut(padded)).take(tokens) {
-        let (from, to) = (&from[..head_dim], &mut to[..head_dim]);
-        match isa {
-            Isa::Portable => from.convert_to_f32_slice(to),
+/// One head of a block's keys, or values, in KV memory: the bytes from the head's first on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StoredHead<'a> {
+    /// What elements are stored as.
+    pub(crate) kv_type: KvType,
+    /// The block from the head's first token on.
+    pub(crate) bytes: &'a [u8],
+    /// Bytes from a token to the next.
+    pub(crate) row: usize,
+    /// Elements of the head.
+    pub(crate) head_dim: usize,
+}
+
+impl StoredHead<'_> {
+    /// The head of each token.
+    fn tokens(&self) -> impl Iterator<Item = &[u8]> {
+        let bytes = self.kv_type.bytes(self.head_dim);
+        self.bytes.chunks(self.row).map(move |token| &token[..bytes])
+    }
+}
+
+/// Widens one head of the first `tokens` tokens to rows of `padded` floats. The padding is not written.
+pub(crate) fn widen_head(isa: Isa, head: StoredHead<'_>, tokens: usize, padded: usize, to: &mut [f32]) {
+    for (from, to) in head.tokens().zip(to.chunks_exact_mut(padded)).take(tokens) {
+        let to = &mut to[..head.head_dim];
+        match (head.kv_type, isa) {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 | Isa::Avx512Vnni => super::x86::attention::widen(from, to),
+            (KvType::F16, Isa::Avx2 | Isa::Avx512Vnni) => {
+                super::x86::attention::widen(bytemuck::cast_slice(from), to);
+            }
             #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-            _ => super::wasm::attention::widen(from, to),
+            (KvType::F16, Isa::Simd128 | Isa::RelaxedPairs | Isa::RelaxedDot) => {
+                super::wasm::attention::widen(bytemuck::cast_slice(from), to);
+            }
+            (kv_type, isa) => cells::load(isa, kv_type, from, to),
         }
     }
 }
@@ -100,16 +116,10 @@ pub(crate) fn widen_head(
     not(target_arch = "x86_64"),
     allow(unused_variables, reason = "only x86 has an instruction for it")
 )]
-pub(crate) fn prefetch_head(isa: Isa, from: &[f16], row: usize, head_dim: usize) {
+pub(crate) fn prefetch_head(isa: Isa, head: StoredHead<'_>) {
     match isa {
-        Isa::Portable => {}
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 | Isa::Avx512Vnni => {
-            for from in from.chunks(row) {
-                super::x86::attention::prefetch(&from[..head_dim]);
-            }
-        }
-        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+        Isa::Avx2 | Isa::Avx512Vnni => head.tokens().for_each(super::x86::attention::prefetch),
         _ => {}
     }
 }

@@ -9,6 +9,7 @@ pub(crate) mod activations;
 pub(crate) mod arena;
 pub(crate) mod attention;
 pub(crate) mod blocks;
+pub(crate) mod cells;
 pub(crate) mod columns;
 pub(crate) mod elementwise;
 pub(crate) mod floats;

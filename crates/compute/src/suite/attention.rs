@@ -3,7 +3,7 @@
 use super::inputs::{Rows, finish, floats};
 use super::{Case, Run};
 use crate::{
-    Attention, BLOCK_TOKENS, Backend, ComputeError, KvShape, Pass, Readback, Readout, SequenceLayout,
+    Attention, BLOCK_TOKENS, Backend, ComputeError, KvShape, KvType, Pass, Readback, Readout, SequenceLayout,
     StepLayout,
 };
 
@@ -15,6 +15,7 @@ pub(super) async fn cases<B: Backend, F: Fn() -> B>(run: &mut Run<F>) {
         window: None,
         softcap: None,
         sequences: vec![(1, 1)],
+        stored: [KvType::F16; 2],
         seed: 0,
     };
     let gqa = Attend { kv_heads: 3, heads: 9, ..base.clone() };
@@ -45,8 +46,30 @@ pub(super) async fn cases<B: Backend, F: Fn() -> B>(run: &mut Run<F>) {
     }
 }
 
+/// Attention over quantised KV.
+pub(super) async fn quantised_cases<B: Backend, F: Fn() -> B>(run: &mut Run<F>) {
+    for stored in [[KvType::Q8_0, KvType::Q4_0], [KvType::Q4_0, KvType::Q8_0], [KvType::F16, KvType::Q8_0]] {
+        for (head_dim, kv_heads, sequences) in
+            [(64, 3, vec![(700, 1)]), (128, 1, vec![(33, 2), (300, 40), (5, 5)])]
+        {
+            let (window, softcap) = (None, None);
+            run.check(&Attend {
+                kv_heads,
+                head_dim,
+                heads: 3 * kv_heads,
+                window,
+                softcap,
+                sequences,
+                stored,
+                seed: 3,
+            })
+            .await;
+        }
+    }
+}
+
 /// The last `new` tokens of each sequence of `total` tokens attend to all before them. Tolerance 1e-5: the order of f32
-/// additions and the exponentials; K and V are rounded to f16 on every backend alike.
+/// additions and the exponentials; K and V are rounded on every backend alike.
 #[derive(Debug, Clone)]
 pub(super) struct Attend {
     pub(super) kv_heads: usize,
@@ -56,6 +79,8 @@ pub(super) struct Attend {
     pub(super) softcap: Option<f32>,
     /// `(total, new)`.
     pub(super) sequences: Vec<(usize, usize)>,
+    /// What K and V are stored as.
+    pub(super) stored: [KvType; 2],
     /// Of the keys, values and queries.
     pub(super) seed: u64,
 }
@@ -95,7 +120,8 @@ impl Attend {
 
     /// Keys and values of every sequence in [`LAYER`], stored in one step.
     pub(super) async fn kv<B: Backend>(&self, backend: &mut B) -> Result<B::Kv, ComputeError> {
-        let shape = KvShape { layers: 3, kv_heads: self.kv_heads, head_dim: self.head_dim };
+        let [keys, values] = self.stored;
+        let shape = KvShape { layers: 3, kv_heads: self.kv_heads, head_dim: self.head_dim, keys, values };
         let tables = self.tables();
         let blocks: usize = tables.iter().map(Vec::len).sum();
         let mut kv = backend.kv(shape, blocks as u32)?;

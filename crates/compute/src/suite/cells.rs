@@ -7,11 +7,13 @@ use super::elementwise::rope;
 use super::inputs::{Rows, floats, weight_of};
 use super::{Case, Run};
 use crate::{
-    BLOCK_TOKENS, Backend, Cell, CellRun, ComputeError, KvShape, Pairing, Pass, Readback, Readout,
+    BLOCK_TOKENS, Backend, Cell, CellRun, ComputeError, KvShape, KvType, Pairing, Pass, Readback, Readout,
     SequenceLayout, StepLayout,
 };
 
-const SHAPE: KvShape = KvShape { layers: 2, kv_heads: 3, head_dim: 10 };
+const SHAPE: KvShape = KvShape::f16(2, 3, 10);
+const QUANTISED: KvShape =
+    KvShape { layers: 2, kv_heads: 1, head_dim: 32, keys: KvType::Q8_0, values: KvType::Q4_0 };
 /// Tokens stored before each case: a full block and part of a second, in blocks 2 and 0 of 4.
 const TOKENS: usize = 45;
 const TABLE: [u32; 2] = [2, 0];
@@ -60,6 +62,41 @@ pub(super) async fn cases<B: Backend, F: Fn() -> B>(run: &mut Run<F>) {
     }
 }
 
+/// The same with quantised cells.
+pub(super) async fn quantised_cases<B: Backend, F: Fn() -> B>(run: &mut Run<F>) {
+    let at = |block, offset| Cell { block, offset };
+    let copy = |from, to, count| Cells::Copy(CellRun { from, to, count });
+    for case in [
+        Cells::Stored,
+        copy(at(2, 3), at(1, 0), 7),
+        copy(at(2, 9), at(2, 1), 23),
+        Cells::RoundTrip(32),
+        Cells::RoundTrip(13),
+        Cells::Import(1, 5, 5 * 104 - 1),
+        Cells::Import(1, 5, 5 * 104),
+    ] {
+        run.check(&Quantised(case)).await;
+    }
+}
+
+/// A case of [`Cells`] on [`QUANTISED`] cells, whose bytes must be the same.
+#[derive(Debug)]
+struct Quantised(Cells);
+
+impl Case for Quantised {
+    fn name(&self) -> String {
+        format!("quantised {}", self.0.name())
+    }
+
+    fn tolerance(&self) -> f64 {
+        0.0
+    }
+
+    async fn compute<B: Backend>(&self, backend: &mut B) -> Result<Vec<f32>, ComputeError> {
+        Ok(self.0.bytes(backend, QUANTISED).await?.into_iter().map(f32::from).collect())
+    }
+}
+
 /// Something done to the cells, then an export of every block that was written. Tolerance 0, but for rotations (1e-3:
 /// the rounding to f16).
 #[derive(Debug)]
@@ -88,7 +125,14 @@ impl Case for Cells {
     }
 
     async fn compute<B: Backend>(&self, backend: &mut B) -> Result<Vec<f32>, ComputeError> {
-        let mut kv = filled(backend).await?;
+        Ok(halves(&self.bytes(backend, SHAPE).await?))
+    }
+}
+
+impl Cells {
+    /// What the export gives.
+    async fn bytes<B: Backend>(&self, backend: &mut B, shape: KvShape) -> Result<Vec<u8>, ComputeError> {
+        let mut kv = filled(backend, shape).await?;
         let mut written = vec![2, 0];
         match *self {
             Self::Stored => {}
@@ -110,7 +154,7 @@ impl Case for Cells {
             Self::Import(block, tokens, bytes) => {
                 backend.import_block(&mut kv, block, tokens, &vec![0; bytes])?;
             }
-            Self::Export(block) => return Ok(halves(&backend.export_block(&kv, block, 1).await?)),
+            Self::Export(block) => return backend.export_block(&kv, block, 1).await,
             Self::Weight(dtype, rows, cols, bytes) => {
                 weight_of(backend, dtype, rows, cols, vec![0; bytes].into()).await?;
             }
@@ -120,19 +164,19 @@ impl Case for Cells {
         }
         let mut all = Vec::new();
         for block in written {
-            all.extend(halves(&backend.export_block(&kv, block, BLOCK_TOKENS).await?));
+            all.extend(backend.export_block(&kv, block, BLOCK_TOKENS).await?);
         }
         Ok(all)
     }
 }
 
-async fn filled<B: Backend>(backend: &mut B) -> Result<B::Kv, ComputeError> {
-    let mut kv = backend.kv(SHAPE, 4)?;
+async fn filled<B: Backend>(backend: &mut B, shape: KvShape) -> Result<B::Kv, ComputeError> {
+    let mut kv = backend.kv(shape, 4)?;
     let sequences = [SequenceLayout { rows: 0..TOKENS, start: 0, blocks: &TABLE }];
-    for layer in 0..SHAPE.layers {
-        let values = |part: u64| floats(layer as u64 * 2 + part, TOKENS * SHAPE.row());
-        let mut k = Rows::new(backend, SHAPE.row(), &values(1)).await?;
-        let mut v = Rows::new(backend, SHAPE.row(), &values(2)).await?;
+    for layer in 0..shape.layers {
+        let values = |part: u64| floats(layer as u64 * 2 + part, TOKENS * shape.row());
+        let mut k = Rows::new(backend, shape.row(), &values(1)).await?;
+        let mut v = Rows::new(backend, shape.row(), &values(2)).await?;
         let layout = StepLayout { sequences: &sequences };
         let mut pass = backend.pass(&layout);
         k.load(&mut pass);

@@ -4,7 +4,7 @@ use super::attention::Attend;
 use super::inputs::{TYPES, floats};
 use super::linear::Linear;
 use super::{Case, Report, compare};
-use crate::{Backend, ComputeError};
+use crate::{Backend, ComputeError, KvType};
 
 /// Each row of a product alone, and all rows together.
 pub(super) async fn linear<B: Backend>(make: impl Fn() -> B, report: &mut Report) {
@@ -36,6 +36,7 @@ pub(super) async fn attention<B: Backend>(make: impl Fn() -> B, report: &mut Rep
             window,
             softcap,
             sequences: sequences.clone(),
+            stored: [KvType::F16; 2],
             seed: 50,
         };
         let steps = async |steps: &[Vec<(usize, usize)>]| {

@@ -14,7 +14,7 @@ use reprise_model::{
 use crate::testing::{EOS, ManualClock, VOCAB, letter};
 
 /// Layers, heads and head size of the pretended KV: a cell is 16 bytes, four of token, four of position, twice.
-const SHAPE: KvShape = KvShape { layers: 1, kv_heads: 1, head_dim: 4 };
+const SHAPE: KvShape = KvShape::f16(1, 1, 4);
 /// Width of a hidden state: the token and its position.
 const WIDTH: usize = 2;
 

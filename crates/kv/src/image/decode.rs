@@ -4,7 +4,7 @@ use reprise_gguf::TokenId;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use crate::image::encode::{FIXED_LEN, MAGIC, VERSION, frame_seed, header_len};
-use crate::image::{FRAME_HEADER_LEN, ImageError, ImageHeader, KvType, Layout};
+use crate::image::{FRAME_HEADER_LEN, ImageError, ImageHeader, Layout, unpack};
 
 /// The number of tokens that the first bytes of an image speak of, unverified: for lists of images.
 #[must_use]
@@ -139,10 +139,10 @@ fn read_header(reader: &mut Reader<'_>, tokens: u32) -> Option<Result<ImageHeade
     let fingerprint = *reader.take(32)?.first_chunk()?;
     let [layers, kv_heads, head_dim, head_dim_v, dtype, block_tokens] =
         [reader.u32()?, reader.u32()?, reader.u32()?, reader.u32()?, reader.u32()?, reader.u32()?];
-    if dtype != KvType::F16 as u32 {
+    let Some((keys, values)) = unpack(dtype) else {
         return Some(Err(ImageError::KvType { found: dtype }));
-    }
-    let layout = Layout { layers, kv_heads, head_dim, head_dim_v, dtype: KvType::F16, block_tokens };
+    };
+    let layout = Layout { layers, kv_heads, head_dim, head_dim_v, keys, values, block_tokens };
     let ids = reader.take(tokens as usize * 4)?;
     let tokens = ids.as_chunks().0.iter().map(|id| TokenId(u32::from_le_bytes(*id))).collect();
     Some(Ok(ImageHeader { fingerprint, layout, tokens }))

@@ -2,7 +2,7 @@
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-use crate::image::{ImageError, ImageHeader, Layout};
+use crate::image::{ImageError, ImageHeader, Layout, pack};
 
 /// First bytes of an image. The line ends make a file that went through a text conversion recognisably broken.
 pub(super) const MAGIC: [u8; 8] = *b"RPRSKV\r\n";
@@ -40,12 +40,12 @@ impl Encoder {
     #[must_use]
     pub fn new(image: ImageHeader) -> Self {
         let mut bytes = Vec::with_capacity(FIXED_LEN + image.tokens.len() * 4 + CHECKSUM_LEN);
-        let Layout { layers, kv_heads, head_dim, head_dim_v, dtype, block_tokens } = image.layout;
+        let Layout { layers, kv_heads, head_dim, head_dim_v, keys, values, block_tokens } = image.layout;
         bytes.extend_from_slice(&MAGIC);
         bytes.extend_from_slice(&VERSION.to_le_bytes());
         bytes.extend_from_slice(&(image.tokens.len() as u32).to_le_bytes());
         bytes.extend_from_slice(&image.fingerprint);
-        for number in [layers, kv_heads, head_dim, head_dim_v, dtype as u32, block_tokens] {
+        for number in [layers, kv_heads, head_dim, head_dim_v, pack(keys, values), block_tokens] {
             bytes.extend_from_slice(&number.to_le_bytes());
         }
         for token in &image.tokens {

@@ -76,7 +76,9 @@ pub enum ImageError {
         expected: Box<Layout>,
     },
     /// An element type that this build does not know.
-    #[error("the slot image's KV type {found} is not supported (F16 is 1); save the slot again")]
+    #[error(
+        "the slot image's KV type {found} is not supported (F16 is 1, Q4_0 is 2, Q8_0 is 8); save the slot again"
+    )]
     KvType {
         /// Number in the image.
         found: u32,

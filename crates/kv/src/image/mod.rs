@@ -11,7 +11,8 @@
 //!          payload length u64 | XXH3-64 of the payload, seeded with the header's checksum + block number | payload
 //! ```
 //!
-//! A payload is `[layer][K, V][token][kv_head][head_dim] f16`. The seed ties a frame to its image and its place, so
+//! A payload is `[layer][K, V][token][kv_head][head_dim]` in the KV type, which is ggml's number of K's type; V's, where it
+//! is another, stands in the upper half. The seed ties a frame to its image and its place, so
 //! swapped or foreign blocks are found like flipped bits.
 
 mod decode;
@@ -78,40 +79,67 @@ pub struct Layout {
     pub head_dim: u32,
     /// Elements of a head of V.
     pub head_dim_v: u32,
-    /// Element type.
-    pub dtype: KvType,
+    /// What K is stored as.
+    pub keys: KvType,
+    /// What V is stored as.
+    pub values: KvType,
     /// Tokens in a block.
     pub block_tokens: u32,
 }
 
 impl Layout {
-    /// A layout with this build's block size.
+    /// A layout of f16 elements with this build's block size.
     #[must_use]
     pub fn new(layers: u32, kv_heads: u32, head_dim: u32, head_dim_v: u32) -> Self {
-        Self { layers, kv_heads, head_dim, head_dim_v, dtype: KvType::F16, block_tokens: BLOCK_TOKENS }
+        let (keys, values) = (KvType::F16, KvType::F16);
+        Self { layers, kv_heads, head_dim, head_dim_v, keys, values, block_tokens: BLOCK_TOKENS }
     }
 
     /// Bytes of one token over all layers, K and V.
     #[must_use]
     pub fn token_bytes(&self) -> u64 {
-        let head = u64::from(self.head_dim) + u64::from(self.head_dim_v);
-        let row = (u64::from(self.kv_heads)).saturating_mul(head);
-        u64::from(self.layers).saturating_mul(row).saturating_mul(self.dtype.bytes())
+        let row = |head_dim: u32, kv_type: KvType| {
+            kv_type.bytes(u64::from(self.kv_heads).saturating_mul(u64::from(head_dim)))
+        };
+        let token = row(self.head_dim, self.keys).saturating_add(row(self.head_dim_v, self.values));
+        u64::from(self.layers).saturating_mul(token)
     }
 }
 
-/// Element type of stored K and V, with ggml's number for it.
+/// What elements of K or V are stored as, with ggml's number for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 pub enum KvType {
     /// IEEE half.
     F16 = 1,
+    /// 18 bytes for 32 elements.
+    Q4_0 = 2,
+    /// 34 bytes for 32 elements.
+    Q8_0 = 8,
 }
 
 impl KvType {
-    fn bytes(self) -> u64 {
+    fn bytes(self, elements: u64) -> u64 {
         match self {
-            Self::F16 => 2,
+            Self::F16 => elements.saturating_mul(2),
+            Self::Q4_0 => (elements / 32).saturating_mul(18),
+            Self::Q8_0 => (elements / 32).saturating_mul(34),
         }
     }
+
+    fn from_number(number: u32) -> Option<Self> {
+        [Self::F16, Self::Q4_0, Self::Q8_0].into_iter().find(|known| *known as u32 == number)
+    }
+}
+
+/// One number for two types.
+fn pack(keys: KvType, values: KvType) -> u32 {
+    if keys == values { keys as u32 } else { keys as u32 | (values as u32) << 16 }
+}
+
+/// The types of a number of [`pack`]'s; `None` when this build does not know them.
+fn unpack(number: u32) -> Option<(KvType, KvType)> {
+    let keys = KvType::from_number(number & 0xffff)?;
+    let values = if number >> 16 == 0 { keys } else { KvType::from_number(number >> 16)? };
+    (pack(keys, values) == number).then_some((keys, values))
 }

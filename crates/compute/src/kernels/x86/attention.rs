@@ -37,8 +37,8 @@ pub(in crate::kernels) fn widen(from: &[f16], to: &mut [f32]) {
 }
 
 /// Asks for the cache lines of `head`, into the second cache: in the first they would push the widened keys out.
-pub(in crate::kernels) fn prefetch(head: &[f16]) {
-    const LINE: usize = 64 / size_of::<f16>();
+pub(in crate::kernels) fn prefetch(head: &[u8]) {
+    const LINE: usize = 64;
     for first in head.iter().step_by(LINE) {
         // SAFETY: a prefetch changes nothing but the caches.
         #[allow(unsafe_code)]

@@ -10,6 +10,7 @@ use std::cell::RefCell;
 
 use half::bf16;
 
+use super::stream::Ahead;
 use super::vnni::{halves, transpose};
 use crate::kernels::columns::Columns;
 use crate::kernels::floats::{Float, GROUP};
@@ -122,13 +123,13 @@ fn tile<const R: usize>(panel: &[[f32; PANEL]], x: &[f32], row: usize, out: &mut
 #[allow(unsafe_code)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma,f16c")]
 unsafe fn packed_row<T: Float>(weights: Panel<'_, [T; GROUP]>, x: &[f32], row: usize, out: &mut Columns<'_>) {
-    let blocks = x.len() / BLOCK;
+    let (blocks, ahead) = (x.len() / BLOCK, Ahead::of(&weights));
     let mut sum = _mm512_setzero_ps();
     for (run_index, xs) in x.chunks(RUN).enumerate() {
         let mut run = _mm512_setzero_ps();
         for (at, x) in xs.as_chunks::<BLOCK>().0.iter().enumerate() {
             let index = run_index * (RUN / BLOCK) + at;
-            prefetch(weights, index);
+            ahead.prefetch(index);
             // SAFETY: the caller's promise.
             let eight = unsafe { load(weights, blocks, index) };
             for (weights, x) in eight.into_iter().zip(x) {
@@ -176,19 +177,4 @@ unsafe fn load<T: Float>(weights: Panel<'_, [T; GROUP]>, blocks: usize, index: u
         };
     }
     eight
-}
-
-/// Asks for the memory that the next panel's block `index` takes; see [`super::vnni`].
-#[inline(always)]
-fn prefetch<T: Float>(weights: Panel<'_, [T; GROUP]>, index: usize) {
-    const LINE: usize = 64;
-    let bytes = PANEL * size_of::<[T; GROUP]>();
-    let next = weights.blocks.as_ptr_range().end.cast::<u8>().wrapping_add(index * bytes);
-    for line in 0..bytes / LINE {
-        // SAFETY: a prefetch of any address, mapped or not, changes nothing but the caches.
-        #[allow(unsafe_code)]
-        unsafe {
-            _mm_prefetch::<_MM_HINT_T0>(next.wrapping_add(line * LINE).cast());
-        }
-    }
 }

@@ -6,6 +6,7 @@
 
 use std::arch::x86_64::*;
 
+use super::stream::Ahead;
 use super::unpacked::{Interleaved, with_interleaved};
 use crate::kernels::activations::Q8Rows;
 use crate::kernels::blocks::{BLOCK, Block32, Quants};
@@ -31,7 +32,7 @@ trait Source<B: Block32>: Copy {
     #[allow(unsafe_code)]
     unsafe fn block(self, index: usize) -> Block;
 
-    /// Asks for the memory that the next panel's block `index` takes.
+    /// Asks for what is read some way after block `index`.
     fn prefetch(self, index: usize);
 }
 
@@ -39,7 +40,7 @@ trait Source<B: Block32>: Copy {
 #[derive(Clone, Copy)]
 struct Packed<B> {
     first: *const B,
-    blocks: usize,
+    ahead: Ahead<B>,
     /// Blocks from a row to the next.
     row_stride: usize,
     /// Blocks from one of a row to its next.
@@ -73,7 +74,8 @@ pub(in crate::kernels) fn multiply<B: Block32>(
 unsafe fn product<B: Block32>(weights: Panel<'_, B>, activations: &Q8Rows, out: &mut Columns<'_>) {
     let (rows, blocks) = (activations.rows(), activations.blocks());
     let (row_stride, block_stride) = weights.strides(blocks);
-    let packed = Packed { first: weights.blocks.as_ptr(), blocks, row_stride, block_stride };
+    let (first, ahead) = (weights.blocks.as_ptr(), Ahead::of(&weights));
+    let packed = Packed { first, ahead, row_stride, block_stride };
     // SAFETY: `packed` and `unpacked` hold `blocks` blocks; the row ranges end at `rows`.
     unsafe {
         if rows < UNPACK_ROWS {
@@ -100,9 +102,11 @@ unsafe fn product<B: Block32>(weights: Panel<'_, B>, activations: &Q8Rows, out: 
                 tile::<4, B, _>(unpacked, activations, row, out);
                 row += 4;
             }
-            while row < rows {
-                tile::<1, B, _>(unpacked, activations, row, out);
-                row += 1;
+            match rows - row {
+                3 => tile::<3, B, _>(unpacked, activations, row, out),
+                2 => tile::<2, B, _>(unpacked, activations, row, out),
+                1 => tile::<1, B, _>(unpacked, activations, row, out),
+                _ => {}
             }
         });
     }
@@ -192,7 +196,7 @@ impl<B: Block32> Source<B> for Packed<B> {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,f16c")]
     unsafe fn block(self, index: usize) -> Block {
-        // SAFETY: the caller keeps `index` below `blocks`, so every row's block lies in the panel; each load below stays
+        // SAFETY: the caller keeps `index` below a row's blocks, so every row's block lies in the panel; each load below stays
         // within `size_of::<B>()` bytes of its row's block.
         unsafe {
             let first = self.first.add(index * self.block_stride).cast::<u8>();
@@ -233,27 +237,16 @@ impl<B: Block32> Source<B> for Packed<B> {
         }
     }
 
-    /// The panel's 16 rows are read side by side, which the hardware does not see as one stream; as a whole the weights
-    /// are one, so the next panel is asked for in the order of its addresses.
     #[inline(always)]
     fn prefetch(self, index: usize) {
-        const LINE: usize = 64;
-        let bytes = PANEL * size_of::<B>();
-        let next = self.first.cast::<u8>().wrapping_add((self.blocks + index) * bytes);
-        for line in 0..bytes.div_ceil(LINE) {
-            // SAFETY: a prefetch of any address, mapped or not, changes nothing but the caches.
-            #[allow(unsafe_code)]
-            unsafe {
-                _mm_prefetch::<_MM_HINT_T0>(next.wrapping_add(line * LINE).cast());
-            }
-        }
+        self.ahead.prefetch(index);
     }
 }
 
 /// Stores block `index` interleaved.
 ///
 /// # Safety
-/// `index` must be below `packed.blocks`.
+/// `index` must be below the blocks of a row.
 #[allow(unsafe_code)]
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,f16c")]

@@ -3,6 +3,11 @@
 //! Scores keep to eight lanes, the order in which every kernel adds them; 32 registers hold eight keys' sums of three
 //! queries. Values take 16 lanes, since no lane meets another there.
 
+#![allow(
+    clippy::needless_range_loop,
+    reason = "counted loops over the registers' arrays read as the arithmetic they are"
+)]
+
 use std::arch::x86_64::*;
 use std::ops::Range;
 

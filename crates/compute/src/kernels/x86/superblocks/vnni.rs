@@ -9,6 +9,7 @@ use std::cell::RefCell;
 
 use bytemuck::Zeroable;
 
+use super::super::stream::Ahead;
 use super::super::vnni::{halves, transpose};
 use crate::kernels::columns::Columns;
 use crate::kernels::padded::with_full_panel;
@@ -104,9 +105,11 @@ unsafe fn product<B: SuperBlock>(
             tile::<4, B>(panel, activations, row, out);
             row += 4;
         }
-        while row < rows {
-            tile::<1, B>(panel, activations, row, out);
-            row += 1;
+        match rows - row {
+            3 => tile::<3, B>(panel, activations, row, out),
+            2 => tile::<2, B>(panel, activations, row, out),
+            1 => tile::<1, B>(panel, activations, row, out),
+            _ => {}
         }
     }
 }
@@ -123,11 +126,11 @@ unsafe fn few<const R: usize, B: SuperBlock>(
     panel: &mut [Interleaved],
     out: &mut Columns<'_>,
 ) {
-    let blocks = activations.blocks();
+    let (blocks, ahead) = (activations.blocks(), Ahead::of(&weights));
     let Some(target) = panel.first_mut() else { return };
     let mut sums = [_mm512_setzero_ps(); R];
     for index in 0..blocks {
-        prefetch(weights, index);
+        ahead.prefetch(index);
         // SAFETY: `index` is below the blocks of a row.
         unsafe { interleave(weights, index, blocks, target) };
         let by: [&Q8K; R] = std::array::from_fn(|r| &activations.as_slice()[r * blocks + index]);
@@ -204,21 +207,6 @@ fn write<const R: usize>(sums: [__m512; R], row: usize, out: &mut Columns<'_>) {
             _mm512_storeu_ps(values.as_mut_ptr(), sum);
         }
         out.set(row + r, 0, &values);
-    }
-}
-
-/// Asks for the memory that the next panel's blocks `index * 16..(index + 1) * 16` take; see [`super::super::vnni`].
-#[inline(always)]
-fn prefetch<B: SuperBlock>(weights: Panel<'_, B>, index: usize) {
-    const LINE: usize = 64;
-    let bytes = PANEL * size_of::<B>();
-    let next = weights.blocks.as_ptr_range().end.cast::<u8>().wrapping_add(index * bytes);
-    for line in 0..bytes.div_ceil(LINE) {
-        // SAFETY: a prefetch of any address, mapped or not, changes nothing but the caches.
-        #[allow(unsafe_code)]
-        unsafe {
-            _mm_prefetch::<_MM_HINT_T0>(next.wrapping_add(line * LINE).cast());
-        }
     }
 }
 
