@@ -2,7 +2,9 @@
 //!
 //! A row's softmax runs block by block over spans of [`SPAN`] positions, each span from nothing; the spans are then
 //! merged in order. Spans lie at fixed positions, so a row's result does not depend on how the work is cut: tiles of
-//! rows that share widened keys and values (prefill), or one task a span and KV head (decode of a long sequence).
+//! rows that share widened keys and values (prefill), or one task a span (decode), which sequences with the same blocks share.
+
+mod spans;
 
 use std::cell::RefCell;
 use std::ops::Range;
@@ -24,32 +26,24 @@ const TILE_ROWS: usize = 16;
 /// Multiplications below which one thread is faster than two: about 5 us.
 const WORTH_FORKING: usize = 64 * 1024;
 
+/// Rows of a tile up to which its keys and values are better read in the order of memory than shared by many queries.
+const FEW_ROWS: usize = 4;
+
 /// Memory reused from call to call.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
-    tiles: Vec<Tile>,
-    spans: Vec<SpanTask>,
-    /// For each task of `spans` and each query row of its tile: the softmax of the span and its output.
-    running: Vec<Running>,
-    parts: Lines,
-    /// The merged softmax of each row and head, and its output.
-    totals: Vec<Running>,
-    total_outs: Lines,
+    rows: Vec<Row>,
+    tiles: Vec<Range<usize>>,
+    spans: spans::Scratch,
 }
 
-/// Rows of one sequence that are computed together.
-#[derive(Debug, Clone)]
-struct Tile {
+/// A row of the step.
+#[derive(Debug, Clone, Copy)]
+struct Row {
+    /// Its place in the step.
+    index: usize,
     sequence: usize,
-    rows: Range<usize>,
-}
-
-/// One span of some KV heads of a tile.
-#[derive(Debug, Clone)]
-struct SpanTask {
-    tile: usize,
-    kv_heads: Range<usize>,
-    span: usize,
+    position: usize,
 }
 
 /// What all tasks of a call share.
@@ -84,12 +78,14 @@ pub(super) fn attention(
     }
     call.check_blocks()?;
     let out = out.resize("attention", q.rows())?;
-    let work = call.plan(&mut scratch.tiles);
+    let Scratch { rows, tiles, spans } = scratch;
+    let work = call.plan(rows, tiles);
     let threads_wanted = if work < WORTH_FORKING { 1 } else { threads.pool.threads() };
-    if scratch.tiles.len() >= 2 * threads_wanted || threads_wanted == 1 {
-        call.by_tiles(&scratch.tiles, threads_wanted, out);
+    let few_rows = tiles.iter().all(|tile| tile.len() <= FEW_ROWS);
+    if threads_wanted == 1 || (tiles.len() >= 2 * threads_wanted && !few_rows) {
+        call.by_tiles(rows, tiles, threads_wanted, out);
     } else {
-        call.by_spans(scratch, out);
+        call.by_spans(rows, tiles, spans, out);
     }
     Ok(())
 }
@@ -143,16 +139,20 @@ impl<'a> Call<'a> {
         Ok(())
     }
 
-    /// Cuts the step into tiles; returns the multiplications of the whole call.
-    fn plan(&self, tiles: &mut Vec<Tile>) -> usize {
+    /// Cuts the step into tiles, which are ranges of `rows`; returns the multiplications of the whole call.
+    fn plan(&self, rows: &mut Vec<Row>, tiles: &mut Vec<Range<usize>>) -> usize {
+        rows.clear();
         tiles.clear();
         let mut work = 0;
-        for (index, sequence) in self.sequences.iter().enumerate() {
-            for first in sequence.rows.clone().step_by(TILE_ROWS) {
-                let rows = first..sequence.rows.end.min(first + TILE_ROWS);
-                let end = sequence.start + rows.end - sequence.rows.start;
-                work += rows.len() * self.visible(end - 1).len() * self.q.width() * 2;
-                tiles.push(Tile { sequence: index, rows });
+        for (sequence, layout) in self.sequences.iter().enumerate() {
+            for first in layout.rows.clone().step_by(TILE_ROWS) {
+                let tile = first..layout.rows.end.min(first + TILE_ROWS);
+                for index in tile.clone() {
+                    let position = layout.start + index - layout.rows.start;
+                    work += self.visible(position).len() * self.q.width() * 2;
+                    rows.push(Row { index, sequence, position });
+                }
+                tiles.push(tile);
             }
         }
         work
@@ -164,30 +164,29 @@ impl<'a> Call<'a> {
         first..position + 1
     }
 
-    /// Positions of a tile's rows.
-    fn positions(&self, tile: &Tile) -> Range<usize> {
-        let sequence = &self.sequences[tile.sequence];
-        let first = sequence.start + tile.rows.start - sequence.rows.start;
-        first..first + tile.rows.len()
+    /// Positions that any of the rows, which ascend, sees.
+    fn visible_to(&self, rows: &[Row]) -> Range<usize> {
+        let position = |row: Option<&Row>| row.map_or(0, |row| row.position);
+        self.visible(position(rows.first())).start..position(rows.last()) + 1
     }
 
-    /// Spans that any row of a tile sees.
-    fn spans(&self, tile: &Tile) -> Range<usize> {
-        let positions = self.positions(tile);
-        self.visible(positions.start).start / SPAN..positions.end.div_ceil(SPAN)
+    /// Spans that any of the rows sees.
+    fn spans(&self, rows: &[Row]) -> Range<usize> {
+        let visible = self.visible_to(rows);
+        visible.start / SPAN..visible.end.div_ceil(SPAN)
     }
 
     /// One task a tile: all heads, span after span.
-    fn by_tiles(&self, tiles: &[Tile], threads: usize, out: &mut [f32]) {
+    fn by_tiles(&self, rows: &[Row], tiles: &[Range<usize>], threads: usize, out: &mut [f32]) {
         let width = self.q.width();
         let mut rest = out;
         // From the back: the last tiles of a prompt see the most keys, and the largest tasks should start first.
         let parts = tiles.iter().rev().map(|tile| {
-            let (front, mine) = std::mem::take(&mut rest).split_at_mut(tile.rows.start * width);
+            let (front, mine) = std::mem::take(&mut rest).split_at_mut(tile.start * width);
             rest = front;
-            (tile, mine)
+            (&rows[tile.clone()], mine)
         });
-        let compute = |_: usize, (tile, out): (&Tile, &mut [f32])| {
+        let compute = |_: usize, (tile, out): (&[Row], &mut [f32])| {
             TILE.with_borrow_mut(|memory| {
                 for kv_head in 0..self.kv.shape().kv_heads {
                     self.tile(tile, kv_head, memory, out);
@@ -202,8 +201,8 @@ impl<'a> Call<'a> {
     }
 
     /// One KV head of a tile, written to `out`, the tile's rows.
-    fn tile(&self, tile: &Tile, kv_head: usize, memory: &mut TileMemory, out: &mut [f32]) {
-        let queries = tile.rows.len() * self.group;
+    fn tile(&self, tile: &[Row], kv_head: usize, memory: &mut TileMemory, out: &mut [f32]) {
+        let queries = tile.len() * self.group;
         let TileMemory { working, total, total_out } = memory;
         total.clear();
         total.resize(queries, Running::EMPTY);
@@ -226,70 +225,14 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// One task a span, or a span and KV head where there are few; then the merge in the order of the spans.
-    fn by_spans(&self, scratch: &mut Scratch, out: &mut [f32]) {
-        let Scratch { tiles, spans, running, parts, totals, total_outs } = scratch;
-        let all_heads = self.kv.shape().kv_heads;
-        // All heads of a token lie together: read at once they are one stream.
-        let count: usize = tiles.iter().map(|tile| self.spans(tile).len()).sum();
-        let heads_of_task = if count >= self.threads.pool.threads() { all_heads } else { 1 };
-        spans.clear();
-        for (index, tile) in tiles.iter().enumerate() {
-            for first in (0..all_heads).step_by(heads_of_task) {
-                let kv_heads = first..first + heads_of_task;
-                let task = |span| SpanTask { tile: index, kv_heads: kv_heads.clone(), span };
-                spans.extend(self.spans(tile).map(task));
-            }
-        }
-        // Every task gets room for a full tile, so that its place follows from its index.
-        let queries = tiles.iter().map(|t| t.rows.len()).max().unwrap_or(0) * self.group * heads_of_task;
-        running.clear();
-        running.resize(spans.len() * queries, Running::EMPTY);
-        let parts = parts.resize(spans.len() * queries * self.padded);
-        let places = running.chunks_mut(queries).zip(parts.chunks_mut(queries * self.padded));
-        self.threads.pool.each(spans.len(), places, |index, (running, parts)| {
-            let SpanTask { tile, kv_heads, span } = spans[index].clone();
-            TILE.with_borrow_mut(|memory| {
-                let working = &mut memory.working;
-                self.load_queries(&tiles[tile], kv_heads.clone(), working);
-                self.span(&tiles[tile], kv_heads, span, working);
-                running[..working.running.len()].copy_from_slice(&working.running);
-                let out = working.out.as_slice();
-                parts[..out.len()].copy_from_slice(out);
-            });
-        });
-        let heads = self.spec.heads;
-        totals.clear();
-        totals.resize(self.q.rows() * heads, Running::EMPTY);
-        let total_outs = total_outs.zeroed(totals.len() * self.padded);
-        // The tasks of a tile and KV head stand in the order of their spans.
-        for (index, task) in spans.iter().enumerate() {
-            let rows = &tiles[task.tile].rows;
-            let of_head = rows.len() * self.group;
-            for query in 0..task.kv_heads.len() * of_head {
-                let part = index * queries + query;
-                let (kv_head, query) = (task.kv_heads.start + query / of_head, query % of_head);
-                let total =
-                    (rows.start + query / self.group) * heads + kv_head * self.group + query % self.group;
-                let part_out = &parts[part * self.padded..][..self.padded];
-                let total_out = &mut total_outs[total * self.padded..][..self.padded];
-                merge(self.threads.isa, &mut totals[total], total_out, running[part], part_out);
-            }
-        }
-        let heads = out.chunks_exact_mut(self.head_dim);
-        for (out, (total, total_out)) in heads.zip(totals.iter().zip(total_outs.chunks_exact(self.padded))) {
-            write(total, total_out, out);
-        }
-    }
-
-    /// Copies the tile's queries of some KV heads, scaled and padded, `[KV head][row][head of the group]`.
-    fn load_queries(&self, tile: &Tile, kv_heads: Range<usize>, working: &mut Working) {
+    /// Copies the rows' queries of some KV heads, scaled and padded, `[KV head][row][head of the group]`.
+    fn load_queries(&self, rows: &[Row], kv_heads: Range<usize>, working: &mut Working) {
         let width = self.q.width();
-        let queries = working.queries.zeroed(kv_heads.len() * tile.rows.len() * self.group * self.padded);
+        let queries = working.queries.zeroed(kv_heads.len() * rows.len() * self.group * self.padded);
         let mut to = queries.chunks_exact_mut(self.padded);
         for kv_head in kv_heads {
-            for row in tile.rows.clone() {
-                let first = row * width + kv_head * self.group * self.head_dim;
+            for row in rows {
+                let first = row.index * width + kv_head * self.group * self.head_dim;
                 let heads = &self.q.as_slice()[first..first + self.group * self.head_dim];
                 for (head, to) in heads.chunks_exact(self.head_dim).zip(&mut to) {
                     for (to, from) in to.iter_mut().zip(head) {
@@ -300,11 +243,11 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// The softmax of one span for every query of some KV heads of a tile, from nothing, into `working.running` and
-    /// `working.out`.
-    fn span(&self, tile: &Tile, kv_heads: Range<usize>, span: usize, working: &mut Working) {
+    /// The softmax of one span for every query of some KV heads of rows whose blocks are the same there, from nothing, into
+    /// `working.running` and `working.out`.
+    fn span(&self, rows: &[Row], kv_heads: Range<usize>, span: usize, working: &mut Working) {
         let Working { queries, running, out, keys, values } = working;
-        let of_head = tile.rows.len() * self.group;
+        let of_head = rows.len() * self.group;
         let count = kv_heads.len() * of_head;
         running.clear();
         running.resize(count, Running::EMPTY);
@@ -315,38 +258,34 @@ impl<'a> Call<'a> {
             let len = BLOCK_TOKENS * self.padded;
             if padded { lines.zeroed(len) } else { lines.resize(len) }
         });
-        let positions = self.positions(tile);
-        let first = self.visible(positions.start).start.max(span * SPAN);
-        let end = positions.end.min((span + 1) * SPAN);
+        let visible = self.visible_to(rows);
+        let first = visible.start.max(span * SPAN);
+        let end = visible.end.min((span + 1) * SPAN);
+        let blocks = rows.first().map_or(&[][..], |row| self.sequences[row.sequence].blocks);
         for index in first / BLOCK_TOKENS..end.div_ceil(BLOCK_TOKENS) {
             let base = index * BLOCK_TOKENS;
-            let tokens = BLOCK_TOKENS.min(positions.end - base);
-            let blocks = self.sequences[tile.sequence].blocks;
+            let tokens = BLOCK_TOKENS.min(visible.end - base);
             let next = if (index + 1) * BLOCK_TOKENS < end {
                 Some(blocks[index + 1])
             } else {
                 // The span that this thread is likely to take then.
                 let after = (span + self.threads.pool.threads()) * SPAN;
-                (after < positions.end).then(|| blocks[after / BLOCK_TOKENS])
+                (after < visible.end).then(|| blocks[after / BLOCK_TOKENS])
             };
-            let seen = |row: usize| {
-                let seen = self.visible(positions.start + row);
+            let seen = |row: &Row| {
+                let seen = self.visible(row.position);
                 seen.start.saturating_sub(base)..seen.end.saturating_sub(base).min(BLOCK_TOKENS)
             };
             // Most blocks are seen whole by all rows.
-            let rows_at_once =
-                if seen(0).len() == BLOCK_TOKENS && seen(tile.rows.len() - 1).len() == BLOCK_TOKENS {
-                    tile.rows.len()
-                } else {
-                    1
-                };
+            let whole = rows.iter().all(|row| seen(row).len() == BLOCK_TOKENS);
+            let rows_at_once = if whole { rows.len() } else { 1 };
             for (nth, kv_head) in kv_heads.clone().enumerate() {
                 let source = [Some(blocks[index]), next];
                 let Some(block) = self.view(source, kv_head, of_head, tokens, keys, values) else {
                     continue;
                 };
-                for row in (0..tile.rows.len()).step_by(rows_at_once) {
-                    let seen = seen(row);
+                for row in (0..rows.len()).step_by(rows_at_once) {
+                    let seen = seen(&rows[row]);
                     if seen.is_empty() {
                         continue;
                     }
