@@ -105,6 +105,8 @@ pub(super) fn peers(peer: &Peer, model: &Path, threads: usize, test: Test, table
         }
         Test::Batched { depth } => {
             let Some(program) = peer.program("llama-batched-bench") else { return Ok(()) };
+            // Without a prompt it divides by zero, and its JSON is none.
+            let depth = depth.max(1);
             let most = BATCHES.into_iter().max().unwrap_or(1);
             let context = (most * (depth + BATCHED_TOKENS)).to_string();
             let batches = BATCHES.map(|count| count.to_string()).join(",");
