@@ -56,13 +56,13 @@ impl Test {
     }
 }
 
-/// Ours, by the example that `program` is.
+/// Ours, by the example that `program` is; the roof that it found goes to `roof`.
 pub(super) fn ours(
     program: &Path,
     model: &Path,
     threads: usize,
     test: Test,
-    table: &mut Table,
+    [table, roof]: [&mut Table; 2],
 ) -> Result<()> {
     let mut command = Command::new(program);
     command.arg(model).arg(threads.to_string());
@@ -74,7 +74,11 @@ pub(super) fn ours(
     if matches!(test, Test::Batched { .. }) {
         command.arg(BATCHES.map(|count| count.to_string()).join(","));
     }
-    let rows = parse_ours(&process::output(&mut command)?);
+    let text = process::output(&mut command)?;
+    for (name, value) in parse_roof(&text) {
+        roof.add(Side::Ours, name, Better::Higher, value);
+    }
+    let rows = parse_ours(&text);
     let samples: Vec<_> = rows.iter().map(|(figure, speed, _)| (figure.clone(), *speed)).collect();
     test.add(table, Side::Ours, &samples);
     for (figure, _, roof) in &rows {
@@ -90,6 +94,14 @@ fn parse_ours(text: &str) -> Vec<(String, f64, f64)> {
         Some((figure.to_owned(), speed.parse().ok()?, roof.parse().ok()?))
     };
     text.lines().filter_map(row).collect()
+}
+
+/// What the machine does at best.
+fn parse_roof(text: &str) -> Vec<(&'static str, f64)> {
+    let line = text.lines().find_map(|line| line.strip_prefix("roof: ")).unwrap_or_default();
+    let names = ["roof, G multiply-adds/s", "roof, GB/s read"];
+    let numbers = line.split(", ").filter_map(|part| part.split(' ').next()?.parse().ok());
+    names.into_iter().zip(numbers).collect()
 }
 
 /// llama.cpp's, if it has the program: of each figure the better with flash attention and without it.
@@ -185,8 +197,9 @@ mod tests {
 
     #[test]
     fn a_batched_test_ends_with_its_gain() {
-        let text = "CPU (2 threads, AVX-512 VNNI), loaded in 90 ms\nroof: 460.0 G multiply-adds/s\ntg64x1 100.00 50.0\ntg64x8 400.00 25.5\n";
+        let text = "CPU (2 threads, AVX-512 VNNI), loaded in 90 ms\nroof: 460.0 G multiply-adds/s, 34.5 GB/s\ntg64x1 100.00 50.0\ntg64x8 400.00 25.5\n";
         let rows = parse_ours(text);
+        assert_eq!(parse_roof(text), [("roof, G multiply-adds/s", 460.0), ("roof, GB/s read", 34.5)]);
         assert_eq!(rows, [("tg64x1".to_owned(), 100.0, 50.0), ("tg64x8".to_owned(), 400.0, 25.5)]);
         assert_eq!(Test::Batched { depth: 512 }.row("tg64x8"), "tg64 x 8 at 512");
         assert_eq!(Test::Single { prompt: 512, generated: 0, depth: 0 }.row("pp512"), "pp512");

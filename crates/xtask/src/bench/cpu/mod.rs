@@ -43,16 +43,17 @@ pub(super) fn run(options: &Options, peer: Option<&Peer>) -> Result<()> {
     Table::print_head();
     for model in models::all(only)? {
         let name = models::name(&model);
-        let mut table = Table::default();
+        let (mut table, mut roof) = (Table::default(), Table::default());
         for test in TESTS {
             for _ in 0..*rounds {
-                kernels::ours(&ours.bench, &model, *threads, test, &mut table)?;
+                kernels::ours(&ours.bench, &model, *threads, test, [&mut table, &mut roof])?;
                 if let Some(peer) = peer {
                     kernels::peers(peer, &model, *threads, test, &mut table)?;
                 }
             }
             table.print(&name);
         }
+        roof.print(&name);
         let chat = host::message(&ours.server, &model, *threads)?;
         let server = peer.and_then(|peer| peer.program("llama-server"));
         for _ in 0..*rounds {
