@@ -11,13 +11,12 @@ pub(crate) const TURN: usize = 3072;
 
 /// Does `turns` times [`TURN`] multiply-adds of bytes to 32 bits (on AVX2 to 16, as its panels begin).
 pub(crate) fn turns(isa: Isa, turns: usize) {
-    match isa {
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512Vnni => black_box(super::x86::roof::vnni(black_box(0x0102_0304), turns)),
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => black_box(super::x86::roof::avx2(black_box(0x0102_0304), turns)),
-        _ => black_box(plain(isa, turns)),
-    };
+    #[cfg(target_arch = "x86_64")]
+    if let Some(sum) = super::x86::roof::turns(isa, turns) {
+        black_box(sum);
+        return;
+    }
+    black_box(plain(isa, turns));
 }
 
 /// What the compiler makes of it.

@@ -1,14 +1,25 @@
 //! As many multiply-adds as the processor's pipes take.
 
 use std::arch::x86_64::*;
+use std::hint::black_box;
 
+use crate::kernels::Isa;
 use crate::kernels::roof::TURN;
 
 /// Sums that do not wait for each other: more than an instruction's latency times what begins in a cycle.
 const SUMS: usize = 12;
 
-/// `turns` times [`TURN`] products; the caller's machine has AVX-512 VNNI.
-pub(in crate::kernels) fn vnni(factors: i32, turns: usize) -> i32 {
+/// `turns` times [`TURN`] products on an instruction set of this machine; `None` where no kernel is written for it.
+pub(in crate::kernels) fn turns(isa: Isa, turns: usize) -> Option<i32> {
+    let factors = black_box(0x0102_0304);
+    match isa {
+        Isa::Portable => None,
+        Isa::Avx2 => Some(avx2(factors, turns)),
+        Isa::Avx512Vnni => Some(vnni(factors, turns)),
+    }
+}
+
+fn vnni(factors: i32, turns: usize) -> i32 {
     #[target_feature(enable = "avx512f,avx512vnni")]
     fn wide(factors: i32, turns: usize) -> i32 {
         const PRODUCTS: usize = 64;
@@ -29,8 +40,8 @@ pub(in crate::kernels) fn vnni(factors: i32, turns: usize) -> i32 {
     }
 }
 
-/// As [`vnni`], for a machine that has AVX2: products of pairs, added in 16 bits.
-pub(in crate::kernels) fn avx2(factors: i32, turns: usize) -> i32 {
+/// Products of pairs, added in 16 bits.
+fn avx2(factors: i32, turns: usize) -> i32 {
     #[target_feature(enable = "avx2")]
     fn wide(factors: i32, turns: usize) -> i32 {
         const PRODUCTS: usize = 32;
