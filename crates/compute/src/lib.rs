@@ -17,6 +17,6 @@ pub use backend::{
     Activation, Attention, BLOCK_TOKENS, Backend, Cell, CellRun, MAX_TOP, Pairing, Pass, Projection,
     Readback, Readout, Rope, SequenceLayout, StepLayout,
 };
-pub use cpu::{Cpu, CpuKv, CpuPass, CpuTensor, CpuWeight, HelperThread};
+pub use cpu::{Cpu, CpuKv, CpuPass, CpuTensor, CpuWeight, HelperThread, Roof};
 pub use error::ComputeError;
 pub use kv_shape::{KvShape, KvType};

@@ -1,8 +1,9 @@
 //! Writes small GGUF files: fixtures and tests. Tensors are quantised by candle.
 
+use std::borrow::Cow;
 use std::io::{Cursor, Seek, Write};
 
-use candle_core::quantized::{QTensor, gguf_file};
+use candle_core::quantized::{QStorage, QTensor, gguf_file};
 use candle_core::{Device, Tensor};
 
 use crate::{GgmlDType, GgufError, Value};
@@ -87,6 +88,30 @@ impl GgufBuilder {
         let tensor = Tensor::from_slice(data, dims, &Device::Cpu)
             .and_then(|tensor| QTensor::quantize(&tensor, dtype))
             .map_err(|error| GgufError::Write(format!("tensor '{name}': {error}")))?;
+        self.tensors.push((name, tensor));
+        Ok(self)
+    }
+
+    /// Adds a tensor of bytes that are already blocks of `dtype`. `dims` are outermost first.
+    ///
+    /// # Errors
+    /// [`GgufError::Write`] when `data` does not fill `dims`, or the last of them is no multiple of the block size.
+    pub fn stored(
+        mut self,
+        name: impl Into<String>,
+        dims: &[usize],
+        dtype: GgmlDType,
+        data: &[u8],
+    ) -> Result<Self, GgufError> {
+        let name = name.into();
+        let fault = |error: &dyn std::fmt::Display| GgufError::Write(format!("tensor '{name}': {error}"));
+        let blocks = dims.iter().product::<usize>() / dtype.block_size();
+        if data.len() != blocks * dtype.type_size() {
+            return Err(fault(&format_args!("{} bytes do not fill {dims:?}", data.len())));
+        }
+        let tensor = QStorage::from_data(Cow::Borrowed(data), &Device::Cpu, dtype)
+            .and_then(|storage| QTensor::new(storage, dims))
+            .map_err(|error| fault(&error))?;
         self.tensors.push((name, tensor));
         Ok(self)
     }

@@ -68,6 +68,18 @@ fn the_builder_refuses_data_that_does_not_fit() {
     let ragged = sample().tensor("ragged", &[2, 16], GgmlDType::Q8_0, &[0.0; 32]);
     assert!(matches!(short, Err(GgufError::Write(reason)) if reason.contains("'short'")));
     assert!(matches!(ragged, Err(GgufError::Write(reason)) if reason.contains("'ragged'")));
+    let stored = sample().stored("stored", &[2, 32], GgmlDType::Q8_0, &[0; 67]);
+    assert!(matches!(stored, Err(GgufError::Write(reason)) if reason.contains("'stored'")));
+}
+
+#[test]
+fn stored_blocks_are_written_as_they_are() {
+    let blocks: Vec<u8> = (0..2 * 34).collect();
+    let bytes = sample().stored("stored", &[2, 32], GgmlDType::Q8_0, &blocks).unwrap().to_bytes().unwrap();
+    let gguf = open(bytes.clone()).unwrap();
+    let tensor = gguf.tensor("stored").unwrap();
+    assert_eq!((tensor.dtype, tensor.rows, tensor.cols), (GgmlDType::Q8_0, 2, 32));
+    assert_eq!(bytes[tensor.range.start as usize..tensor.range.end as usize], blocks);
 }
 
 #[test]

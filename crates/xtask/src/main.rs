@@ -32,7 +32,7 @@ enum Task {
     Test(test::TestArgs),
     /// Build the browser's engine, the package and the page
     Wasm,
-    /// Measure, side by side with llama-server where LLAMA_SERVER names one
+    /// Measure, side by side with llama.cpp where LLAMA_SERVER or LLAMA_SERVER_DIR names it
     Bench(bench::BenchArgs),
     /// Write a model file in another quantisation, made of its dequantised tensors: good enough to measure speed with
     Quantize(bench::QuantizeArgs),

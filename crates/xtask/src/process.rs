@@ -49,13 +49,24 @@ pub(crate) fn tee(command: &mut Command) -> Result<String> {
 
 /// Runs a command and gives what it prints.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
+    Ok(outputs(command)?.0)
+}
+
+/// As [`output`], with what it prints to standard error behind that.
+pub(crate) fn output_of_both(command: &mut Command) -> Result<String> {
+    let (output, errors) = outputs(command)?;
+    Ok(output + &errors)
+}
+
+fn outputs(command: &mut Command) -> Result<(String, String)> {
     command.current_dir(root());
     let output =
         command.output().with_context(|| format!("cannot run `{}`; is it installed?", text(command)))?;
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
     if !output.status.success() {
-        bail!("`{}` failed: {}\n{}", text(command), output.status, String::from_utf8_lossy(&output.stderr));
+        bail!("`{}` failed: {}\n{errors}", text(command), output.status);
     }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    Ok((String::from_utf8_lossy(&output.stdout).into_owned(), errors))
 }
 
 /// `cargo` with arguments.
@@ -69,6 +80,12 @@ pub(crate) fn cargo<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> 
 pub(crate) fn release_server() -> Result<PathBuf> {
     run(&mut cargo(["build", "--release", "--locked", "-p", "reprise-server"]))?;
     Ok(root().join("target/release/reprise-server"))
+}
+
+/// Builds an example of a crate as it is measured; its binary.
+pub(crate) fn release_example(package: &str, example: &str) -> Result<PathBuf> {
+    run(&mut cargo(["build", "--release", "--locked", "-p", package, "--example", example]))?;
+    Ok(root().join("target/release/examples").join(example))
 }
 
 fn text(command: &Command) -> String {

@@ -8,6 +8,7 @@ mod kv;
 mod linear;
 mod pass;
 mod pool;
+mod roof;
 mod rope;
 mod tensor;
 mod weight;
@@ -19,6 +20,7 @@ use reprise_gguf::{GgmlDType, ModelSource};
 pub use kv::CpuKv;
 pub use pass::CpuPass;
 pub use pool::HelperThread;
+pub use roof::Roof;
 pub use tensor::CpuTensor;
 pub use weight::CpuWeight;
 

@@ -18,6 +18,7 @@ pub(crate) mod math;
 #[cfg(any(target_arch = "x86_64", all(target_arch = "wasm32", target_feature = "simd128")))]
 mod padded;
 pub(crate) mod panel;
+pub(crate) mod roof;
 pub(crate) mod superblocks;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod wasm;

@@ -1,183 +1,116 @@
-//! Whole-model agreement with llama-server: KL divergence of the next token's distribution, over the vocabulary.
+//! Whole-model agreement with llama.cpp on a text, per quantisation: KL divergence of the next token's distribution, perplexity.
 
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::Path;
+use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use anyhow::{Context, Result};
 
-use super::client;
-use super::servers::Server;
-use crate::{process, setup};
+use super::cpu::models;
+use super::peer::Peer;
+use crate::process;
 
-/// What is read: English, and code.
-const TEXTS: [&str; 2] = ["README.md", "crates/compute/src/backend.rs"];
-/// Tokens taken of each text.
-const TEXT_TOKENS: usize = 1000;
-/// Log-probability of what underflowed to nothing: below that of the smallest positive `f32`.
-const FLOOR: f64 = -104.0;
-/// For every server: one slot, no cache but the slot's own.
-const FLAGS: [&str; 6] = ["-np", "1", "-c", "4096", "--cache-ram", "0"];
+/// What is read, one behind the other: English, and code.
+const TEXTS: [&str; 4] =
+    ["README.md", "crates/compute/src/backend.rs", "crates/README.md", "crates/compute/NOTES.md"];
+/// Tokens that a model sees at once; those of the second half are compared.
+const CONTEXT: usize = 1024;
+const CHUNKS: usize = 4;
 
-/// A model to compare with, and how.
-struct Subject {
-    /// Name in the folder of models.
-    file: &'static str,
-    /// Tokens from one compared position to the next: an answer with a large vocabulary is large.
-    step: usize,
-    /// Flags of its own.
-    flags: &'static [&'static str],
+/// One row of the table.
+struct Row {
+    positions: String,
+    other: &'static str,
+    mean: f64,
+    same_top: f64,
+    perplexities: [f64; 2],
 }
 
-const SUBJECTS: [Subject; 2] = [
-    Subject { file: "SmolLM2-135M-Instruct.Q4_1.gguf", step: 10, flags: &[] },
-    Subject { file: "gemma-3-270m-Q4_K_M.gguf", step: 50, flags: &["--swa-full"] },
-];
-
-/// The programs that are compared.
-struct Binaries {
-    ours: PathBuf,
-    peer: PathBuf,
-}
-
-/// One server compared with llama-server as it comes.
-#[derive(Default)]
-struct Agreement {
-    /// KL divergence at each position.
-    divergences: Vec<f64>,
-    /// Positions at which both find the same token the likeliest.
-    same_top: usize,
-}
-
-impl Agreement {
-    fn add(&mut self, reference: &[f64], other: &[f64]) {
-        self.divergences.push(kl_divergence(reference, other));
-        self.same_top += usize::from(likeliest(reference) == likeliest(other));
-    }
-
-    fn print(&self, model: &str, pair: &str) {
-        let positions = self.divergences.len() as f64;
-        let mean = self.divergences.iter().sum::<f64>() / positions;
-        let max = self.divergences.iter().copied().fold(0.0, f64::max);
-        let top = 100.0 * self.same_top as f64 / positions;
-        println!("| {model} | {positions} | {pair} | {mean:.2e} | {max:.2e} | {top:.1} % |");
-    }
-}
-
-/// Compares ours with llama-server and, as the yardstick, llama-server with itself without flash attention.
-pub(super) fn run(threads: usize) -> Result<()> {
-    let peer = std::env::var_os("LLAMA_SERVER")
-        .context("--agreement compares with llama-server: set LLAMA_SERVER to its binary")?;
-    let models = setup::models()?;
-    let servers = Binaries { ours: process::release_server()?, peer: peer.into() };
-    let mut rows = Vec::new();
-    for subject in &SUBJECTS {
-        rows.push(compare(subject, &models.join(subject.file), &servers, threads)?);
-    }
-    println!("\nKL(llama-server || other) in nats over the whole vocabulary; {TEXT_TOKENS} tokens each of");
-    println!("{}; {threads} threads\n", TEXTS.join(" and "));
+/// Compares ours with llama.cpp as it comes and, as the yardstick, llama.cpp with itself without flash attention.
+pub(super) fn run(threads: usize, only: &[String], peer: Option<&Peer>) -> Result<()> {
+    let program = peer.and_then(|peer| peer.program("llama-perplexity"));
+    let program = program.context(
+        "--agreement compares with llama-perplexity: set LLAMA_SERVER_DIR to a folder that has it, or add --peer",
+    )?;
+    let ours = process::release_example("reprise-model", "agreement")?;
+    // The distributions of a large vocabulary are a gigabyte: not for a temporary folder in memory.
+    let folder = tempfile::tempdir_in(models::folder()?)?;
+    let (text, base) = (folder.path().join("text"), folder.path().join("base"));
+    fs::write(&text, texts()?)?;
+    println!("KL(llama.cpp || other) in nats, in the second half of {CHUNKS} chunks of {CONTEXT} tokens of");
+    println!("{}; {threads} threads\n", TEXTS.join(", "));
     println!(
-        "| model | positions | other | mean KL | max KL | same top-1 |\n| --- | ---: | --- | ---: | ---: | ---: |"
+        "| file | positions | other | mean KL | same top-1 | perplexity, llama.cpp | perplexity, other |"
     );
-    for (subject, [ours, without]) in SUBJECTS.iter().zip(&rows) {
-        ours.print(subject.file, "reprise");
-        without.print(subject.file, "llama-server -fa off");
+    println!("| --- | ---: | --- | ---: | ---: | ---: | ---: |");
+    for model in models::trained(only)? {
+        let theirs = Theirs { program: &program, model: &model, text: &text, base: &base, threads };
+        let perplexity = figure(&theirs.run(&[])?, "Final estimate: PPL =")?;
+        let mut command = Command::new(&ours);
+        let found = process::output(command.arg(&model).arg(&base).arg(threads.to_string()))?;
+        let positions = figure(&found, "positions")?;
+        let row = |other, mean, same_top, ppl| Row {
+            positions: positions.to_string(),
+            other,
+            mean,
+            same_top,
+            perplexities: [perplexity, ppl],
+        };
+        let name = models::name(&model);
+        let same_top = 100.0 * figure(&found, "same_top")?;
+        row("reprise", figure(&found, "mean_kl")?, same_top, figure(&found, "perplexity")?).print(&name);
+        let found = theirs.run(&["--kl-divergence", "-fa", "off"])?;
+        let same_top = figure(&found, "Same top p:")?;
+        row("llama.cpp -fa off", figure(&found, "Mean    KLD:")?, same_top, figure(&found, "Mean PPL(Q)")?)
+            .print(&name);
     }
     Ok(())
 }
 
-/// Ours and llama-server without flash attention, each against llama-server.
-fn compare(subject: &Subject, model: &Path, servers: &Binaries, threads: usize) -> Result<[Agreement; 2]> {
-    let flags = [&FLAGS, subject.flags].concat();
-    let without_flash = [&flags[..], &["-fa", "off"]].concat();
-    let reference = Server::start(&servers.peer, model, threads, &flags)?;
-    let others = [
-        Server::start(&servers.ours, model, threads, &flags)?,
-        Server::start(&servers.peer, model, threads, &without_flash)?,
-    ];
-    let vocabulary = vocabulary(&reference.url)?;
-    let mut agreements = [Agreement::default(), Agreement::default()];
-    for text in TEXTS {
-        eprintln!("{}: {text}", subject.file);
-        let tokens = tokens(&reference.url, text)?;
-        for end in (subject.step..=TEXT_TOKENS).step_by(subject.step) {
-            let expected = log_probabilities(&reference.url, &tokens[..end], vocabulary)?;
-            for (agreement, other) in agreements.iter_mut().zip(&others) {
-                agreement.add(&expected, &log_probabilities(&other.url, &tokens[..end], vocabulary)?);
-            }
-        }
+impl Row {
+    fn print(&self, model: &str) {
+        let Self { positions, other, mean, same_top, perplexities: [theirs, others] } = self;
+        println!(
+            "| {model} | {positions} | {other} | {mean:.2e} | {same_top:.1} % | {theirs:.4} | {others:.4} |"
+        );
     }
-    Ok(agreements)
 }
 
-fn vocabulary(url: &str) -> Result<usize> {
-    let answer: Value = ureq::get(format!("{url}/v1/models")).call()?.body_mut().read_json()?;
-    let size = answer["data"][0]["meta"]["n_vocab"].as_u64().context("no n_vocab in the answer")?;
-    Ok(usize::try_from(size)?)
+/// llama-perplexity on a model and a text.
+struct Theirs<'a> {
+    program: &'a Path,
+    model: &'a Path,
+    text: &'a Path,
+    /// Where the distributions are written to, or read from with `--kl-divergence`.
+    base: &'a Path,
+    threads: usize,
 }
 
-/// The first tokens of a file, after those that the model wants at a beginning.
-fn tokens(url: &str, file: &str) -> Result<Vec<u32>> {
-    let path = process::root().join(file);
-    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read '{}'", path.display()))?;
-    let mut tokens = client::tokenize(url, &text, true)?;
-    ensure!(tokens.len() >= TEXT_TOKENS, "'{file}' has only {} tokens", tokens.len());
-    tokens.truncate(TEXT_TOKENS);
-    Ok(tokens)
-}
-
-/// What is needed of a completion; typed, as the whole is tens of megabytes.
-#[derive(Deserialize)]
-struct Completion {
-    completion_probabilities: Vec<Step>,
-}
-
-#[derive(Deserialize)]
-struct Step {
-    top_logprobs: Vec<Candidate>,
-}
-
-#[derive(Deserialize)]
-struct Candidate {
-    id: usize,
-    logprob: f64,
-}
-
-/// The log-probability of every token of the vocabulary, by id, after `prompt`.
-fn log_probabilities(url: &str, prompt: &[u32], vocabulary: usize) -> Result<Vec<f64>> {
-    let body = json!({
-        "prompt": prompt, "n_predict": 1, "temperature": 0, "n_probs": vocabulary, "cache_prompt": true, "id_slot": 0,
-    });
-    let mut answer = Vec::new();
-    let response = ureq::post(format!("{url}/completion")).send_json(body)?;
-    response.into_body().into_reader().read_to_end(&mut answer)?;
-    let completion: Completion = serde_json::from_slice(&answer)?;
-    let step = completion.completion_probabilities.first().context("no probabilities in the answer")?;
-    let mut found = vec![None; vocabulary];
-    for candidate in &step.top_logprobs {
-        *found.get_mut(candidate.id).context("a token beyond the vocabulary")? = Some(candidate.logprob);
+impl Theirs<'_> {
+    fn run(&self, flags: &[&str]) -> Result<String> {
+        let mut command = Command::new(self.program);
+        command.arg("-m").arg(self.model).arg("-f").arg(self.text).arg("--kl-divergence-base").arg(self.base);
+        let [context, chunks, threads] = [CONTEXT, CHUNKS, self.threads].map(|number| number.to_string());
+        command.args(["-c", &context, "-b", &context, "--chunks", &chunks, "-t", &threads]).args(flags);
+        process::output_of_both(&mut command)
     }
-    found.into_iter().collect::<Option<_>>().context("not every token of the vocabulary was answered")
 }
 
-/// KL(reference || other) in nats. Both are normalized here: llama-server sums in `f32`, which over a large
-/// vocabulary leaves the sum of the probabilities off by more than what is measured.
-fn kl_divergence(reference: &[f64], other: &[f64]) -> f64 {
-    let (reference_total, other_total) = (log_total(reference), log_total(other));
-    let terms = reference.iter().zip(other).map(|(reference, other)| {
-        let (reference, other) = (reference.max(FLOOR) - reference_total, other.max(FLOOR) - other_total);
-        reference.exp() * (reference - other)
+fn texts() -> Result<String> {
+    let read = |file: &&str| {
+        let path = process::root().join(file);
+        fs::read_to_string(&path).with_context(|| format!("cannot read '{}'", path.display()))
+    };
+    TEXTS.iter().map(read).collect()
+}
+
+/// The first number behind `name`.
+fn figure(text: &str, name: &str) -> Result<f64> {
+    let rest = text.split_once(name).map(|(_, rest)| rest);
+    let number = rest.and_then(|rest| {
+        rest.split(|c: char| c.is_whitespace() || c == ':').find(|word| !word.is_empty())?.parse().ok()
     });
-    terms.sum()
-}
-
-fn log_total(log_probabilities: &[f64]) -> f64 {
-    log_probabilities.iter().map(|value| value.max(FLOOR).exp()).sum::<f64>().ln()
-}
-
-fn likeliest(log_probabilities: &[f64]) -> Option<usize> {
-    (0..log_probabilities.len()).max_by(|a, b| log_probabilities[*a].total_cmp(&log_probabilities[*b]))
+    number.with_context(|| format!("no '{name}' in\n{text}"))
 }
 
 #[cfg(test)]
@@ -185,14 +118,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn divergence_is_of_the_normalized_distributions() {
-        let (even, skewed) = ([0.5f64.ln(), 0.5f64.ln()], [0.25f64.ln(), 0.75f64.ln()]);
-        let expected = 0.5 * (0.5f64 / 0.25).ln() + 0.5 * (0.5f64 / 0.75).ln();
-        assert!((kl_divergence(&even, &skewed) - expected).abs() < 1e-12);
-        assert!(kl_divergence(&even, &[0.0, 0.0]).abs() < 1e-12);
-        let nothing = f64::from(f32::MIN);
-        assert!((kl_divergence(&[0.0, nothing], &even) - 2f64.ln()).abs() < 1e-12);
-        assert!((kl_divergence(&even, &[0.0, nothing]) - (0.25f64.ln() - FLOOR) / 2.0).abs() < 1e-9);
-        assert_eq!(likeliest(&skewed), Some(1));
+    fn figures_are_found_behind_their_names() {
+        let text = "Final estimate: PPL = 12.3456 +/- 0.5\nMean PPL(Q)                   :  11.500000 ±   0.6\nmean_kl 1.5e-4\n";
+        assert_eq!(figure(text, "Final estimate: PPL =").unwrap(), 12.3456);
+        assert_eq!(figure(text, "Mean PPL(Q)").unwrap(), 11.5);
+        assert_eq!(figure(text, "mean_kl").unwrap(), 1.5e-4);
+        assert!(figure(text, "same_top").is_err());
     }
 }

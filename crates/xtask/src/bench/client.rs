@@ -43,6 +43,23 @@ pub(super) fn stream(url: &str, prompt: &[u32], predict: usize, slot: i64) -> Re
     Ok(Streamed { first_token: first - start, rest: last - first, tokens, cached })
 }
 
+/// Completes a text greedily, in one answer.
+pub(super) fn complete(url: &str, prompt: &str, predict: usize) -> Result<()> {
+    let body = json!({ "prompt": prompt, "n_predict": predict, "temperature": 0, "cache_prompt": false });
+    ureq::post(format!("{url}/completion")).send_json(body)?.body_mut().read_to_string()?;
+    Ok(())
+}
+
+/// From the request to the answer of a chat that is one token long.
+pub(super) fn chat(url: &str, message: &str) -> Result<Duration> {
+    let body = json!({
+        "messages": [{ "role": "user", "content": message }], "max_tokens": 1, "temperature": 0, "cache_prompt": false,
+    });
+    let start = Instant::now();
+    ureq::post(format!("{url}/v1/chat/completions")).send_json(body)?.body_mut().read_to_string()?;
+    Ok(start.elapsed())
+}
+
 /// Tokens of a text, with those that the model wants at a beginning if `special`.
 pub(super) fn tokenize(url: &str, text: &str, special: bool) -> Result<Vec<u32>> {
     let mut response = ureq::post(format!("{url}/tokenize"))

@@ -29,8 +29,8 @@ const ROWS: [(&str, &str, Better); 8] = [
     ("slot restore", "MB/s", Better::Higher),
 ];
 
-/// Measures ours and, when `LLAMA_SERVER` names one, llama-server, in turn in every round.
-pub(super) fn run(rounds: usize, threads: usize) -> Result<()> {
+/// Measures ours and, when there is one, the llama-server `peer`, in turn in every round.
+pub(super) fn run(rounds: usize, threads: usize, peer: Option<PathBuf>) -> Result<()> {
     let model = setup::default_model()?;
     let binary = process::release_server()?;
     let slot_files = tempfile::tempdir()?;
@@ -39,10 +39,7 @@ pub(super) fn run(rounds: usize, threads: usize) -> Result<()> {
     // Without the RAM cache: a cold prompt must be cold in every round.
     let flags = ["-np", "8", "-c", &context, "--slot-save-path", folder, "--cache-ram", "0"];
     let ours = Server::start(&binary, &model, threads, &flags)?;
-    let peer = match std::env::var_os("LLAMA_SERVER") {
-        Some(binary) => Some(Server::start(&PathBuf::from(binary), &model, threads, &flags)?),
-        None => None,
-    };
+    let peer = peer.map(|binary| Server::start(&binary, &model, threads, &flags)).transpose()?;
     let mut figures: [Figure; ROWS.len()] = std::array::from_fn(|_| Figure::default());
     for round in 0..rounds {
         eprintln!("round {} of {rounds}", round + 1);

@@ -5,6 +5,7 @@ mod browser;
 mod client;
 mod cpu;
 mod http;
+mod peer;
 mod servers;
 mod stats;
 
@@ -13,19 +14,25 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use clap::Args;
 
+use peer::Peer;
+
 /// Options of the benchmarks.
 #[derive(Args)]
 pub(crate) struct BenchArgs {
-    /// The servers over HTTP: TTFT, decoding, clients, slot files
+    /// The servers over HTTP: TTFT, decoding, clients, slot files; against LLAMA_SERVER, or LLAMA_SERVER_DIR's llama-server
     #[arg(long)]
     http: bool,
-    /// The next token's distribution against that of LLAMA_SERVER, over the whole vocabulary
+    /// KL divergence and perplexity per quantisation, against llama-perplexity
     #[arg(long)]
     agreement: bool,
-    /// The kernels on model files, against llama-bench where LLAMA_SERVER_DIR has one
+    /// The kernels on model files, of the machine's roof too; servers' start, first token and memory; against llama.cpp's
+    /// programs where LLAMA_SERVER_DIR has them
     #[arg(long)]
     cpu: bool,
-    /// With --cpu, only files whose name contains one of these: `--model q8_0,gemma`
+    /// Build llama.cpp into the cache where there is no LLAMA_SERVER_DIR; takes some 20 minutes, once
+    #[arg(long)]
+    peer: bool,
+    /// With --cpu and --agreement, only files whose name contains one of these: `--model q8_0,gemma`
     #[arg(long, value_delimiter = ',')]
     model: Vec<String>,
     /// The package in Chromium against wllama, and against llama-bench where LLAMA_SERVER_DIR has one
@@ -53,7 +60,8 @@ pub(crate) struct QuantizeArgs {
 /// Writes a model file in another quantisation.
 pub(crate) fn quantize(arguments: &QuantizeArgs) -> Result<()> {
     let absolute = |path: &PathBuf| std::path::absolute(path);
-    cpu::quantize(&absolute(&arguments.source)?, &arguments.quantisation, &absolute(&arguments.target)?)
+    let (source, target) = (absolute(&arguments.source)?, absolute(&arguments.target)?);
+    cpu::models::make("quantize", &source, &arguments.quantisation, &target)
 }
 
 /// Runs what was asked for.
@@ -61,18 +69,21 @@ pub(crate) fn run(arguments: &BenchArgs) -> Result<()> {
     if !(arguments.http || arguments.agreement || arguments.browser || arguments.cpu) {
         bail!("say what to measure: --cpu, --http, --agreement, --browser");
     }
-    let threads = arguments.threads.max(1);
+    let (rounds, threads) = (arguments.rounds.max(1), arguments.threads.max(1));
     if arguments.browser {
-        browser::run(arguments.rounds.max(1), threads)?;
+        browser::run(rounds, threads)?;
     }
-    if arguments.cpu {
-        cpu::run(arguments.rounds.max(1), threads, &arguments.model)?;
-    }
-    if arguments.agreement {
-        agreement::run(threads)?;
+    if arguments.cpu || arguments.agreement {
+        let peer = Peer::find(arguments.peer)?;
+        if arguments.cpu {
+            cpu::run(&cpu::Options { rounds, threads, only: arguments.model.clone() }, peer.as_ref())?;
+        }
+        if arguments.agreement {
+            agreement::run(threads, &arguments.model, peer.as_ref())?;
+        }
     }
     if arguments.http {
-        http::run(arguments.rounds.max(1), threads)?;
+        http::run(rounds, threads, peer::server(arguments.peer)?)?;
     }
     Ok(())
 }

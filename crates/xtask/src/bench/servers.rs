@@ -10,6 +10,9 @@ use anyhow::{Context, Result, bail};
 /// Longest time that a server may take to load.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// From one question whether it is healthy to the next: the time to the first token is measured, too.
+const INTERVAL: Duration = Duration::from_millis(2);
+
 /// A running server; dropping it stops it.
 pub(super) struct Server {
     child: Child,
@@ -35,6 +38,16 @@ impl Server {
         Ok(server)
     }
 
+    /// The most memory that the process had, bytes, mapped files included; `None` where the system does not tell.
+    pub(super) fn peak_memory(&self) -> Result<Option<u64>> {
+        let Ok(status) = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())) else {
+            return Ok(None);
+        };
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
+        let kib: u64 = line.trim().trim_end_matches(" kB").parse()?;
+        Ok(Some(kib * 1024))
+    }
+
     fn wait_until_healthy(&mut self) -> Result<()> {
         let start = Instant::now();
         while start.elapsed() < PATIENCE {
@@ -44,7 +57,7 @@ impl Server {
             if ureq::get(format!("{}/health", self.url)).call().is_ok() {
                 return Ok(());
             }
-            std::thread::sleep(Duration::from_millis(50));
+            std::thread::sleep(INTERVAL);
         }
         bail!("no answer within {PATIENCE:?}")
     }

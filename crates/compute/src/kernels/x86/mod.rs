@@ -4,6 +4,7 @@ pub(super) mod attention;
 pub(super) mod avx2;
 pub(super) mod floats;
 pub(super) mod halves;
+pub(super) mod roof;
 mod stream;
 pub(super) mod superblocks;
 mod unpacked;
