@@ -1,6 +1,7 @@
 //! The command line: llama-server's flags, environment variables and defaults, for what this server does.
 
 mod sampling;
+mod speculation;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, ValueEnum};
 
 use self::sampling::SamplingArgs;
+pub(crate) use self::speculation::SpeculationArgs;
 
 const EXAMPLE: &str = "Example:
   reprise-server -m model.gguf -c 4096 -np 2 --slot-save-path ./slots
@@ -29,6 +31,9 @@ pub(crate) struct Cli {
     /// Defaults of the requests' sampling fields.
     #[command(flatten)]
     pub sampling: SamplingArgs,
+    /// Speculative decoding.
+    #[command(flatten)]
+    pub speculation: SpeculationArgs,
     /// HTTP.
     #[command(flatten)]
     pub http: HttpArgs,

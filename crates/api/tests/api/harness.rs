@@ -43,6 +43,7 @@ pub(crate) fn engine_config() -> EngineConfig {
         micro_batch: 8,
         continuous_batching: true,
         context_shift: false,
+        speculation: None,
         ram_blocks: 16,
         cache_idle_slots: true,
         max_image: 1 << 20,
