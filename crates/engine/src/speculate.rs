@@ -133,7 +133,7 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
             return;
         }
         self.cache.truncate(entry.slot, first + accepted);
-        self.metrics.tokens_max = self.metrics.tokens_max.max(u64::from(first + accepted));
+        self.metrics.tokens_max = self.metrics.tokens_max.max(self.cache.slot(entry.slot).len().into());
         self.metrics.speculation.count(draft.len(), accepted as usize);
         if let Some(drafter) = self.task_mut(entry.slot).and_then(|task| task.drafter.as_mut()) {
             drafter.pace.verified(entry.drafted, accepted);

@@ -24,7 +24,7 @@ fn get(running: &Running, path: &str) -> String {
     ureq::get(format!("{}{path}", running.url)).call().unwrap().body_mut().read_to_string().unwrap()
 }
 
-fn complete(running: &Running, change: Value) -> Value {
+fn complete(running: &Running, change: &Value) -> Value {
     let mut body = json!({
         "prompt": format!("<|im_start|>user\nRepeat this text: {COPIED}<|im_end|>\n<|im_start|>assistant\n{}", &COPIED[..40]),
         "n_predict": 64, "temperature": 0,
@@ -48,14 +48,15 @@ fn copied_text_comes_in_fewer_passes_and_is_the_same() {
     let spec = ["--spec-type", "ngram-simple", "--spec-ngram-simple-size-n", "4"];
     let drafting = Launch::new(&[&flags[..], &spec].concat()).healthy();
     let mut accepted = 0;
-    for change in [
+    let requests = [
         json!({}),
         json!({"n_probs": 2, "post_sampling_probs": true}),
         json!({"temperature": 0.9, "seed": 5}),
         json!({"temperature": 0.7, "seed": 6, "repeat_penalty": 1.1, "grammar": "root ::= [A-Za-z ,.0-9]+"}),
         json!({"stop": ["clockwork"]}),
-    ] {
-        let (before, after) = (complete(&plain, change.clone()), complete(&drafting, change.clone()));
+    ];
+    for change in &requests {
+        let (before, after) = (complete(&plain, change), complete(&drafting, change));
         for field in ["content", "tokens_predicted", "tokens_cached", "stop_type", "completion_probabilities"]
         {
             assert_eq!(after[field], before[field], "{field} of {change}");
@@ -67,7 +68,12 @@ fn copied_text_comes_in_fewer_passes_and_is_the_same() {
     let metrics = get(&drafting, "/metrics");
     assert_eq!(metric(&metrics, "spec_decode_num_accepted_tokens_total"), accepted as f64);
     let passes = |running| metric(&get(running, "/metrics"), "n_decode_total");
-    assert!(passes(&drafting) + accepted as f64 <= passes(&plain) + 1.0);
+    // Each accepted token saves a pass, but for one that ends its request.
+    let saved = passes(&plain) - passes(&drafting);
+    assert!(
+        saved + requests.len() as f64 >= accepted as f64,
+        "{saved} passes saved, {accepted} tokens accepted"
+    );
 
     let slots: Value = serde_json::from_str(&get(&drafting, "/slots")).unwrap();
     assert_eq!(slots[0]["speculative"], true);
