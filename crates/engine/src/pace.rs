@@ -41,11 +41,7 @@ impl Pace {
             return;
         }
         self.misses = 0;
-        self.length = if accepted == drafted {
-            self.length.max(drafted).saturating_mul(2)
-        } else {
-            accepted.max(FIRST)
-        };
+        self.length = if accepted == drafted { self.length.saturating_mul(2) } else { accepted.max(FIRST) };
     }
 }
 

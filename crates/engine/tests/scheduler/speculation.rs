@@ -19,7 +19,7 @@ fn copied(prefix: &[TokenId]) -> TokenId {
         known.windows(2).rposition(|found| found == pair).map(|at| prefix[at + 2])
     };
     match prefix.last_chunk::<2>().and_then(|pair| before(pair)) {
-        Some(next) if chance.0 % 7 > 0 => next,
+        Some(next) if !chance.0.is_multiple_of(7) => next,
         _ if chance == EOS => EOS,
         _ => letter(chance.0 % 3),
     }
@@ -61,13 +61,13 @@ fn told(config: EngineConfig, request: Generate) -> (Vec<String>, String) {
         format!("{event:?}")
     };
     let handle = bench.handle.clone();
-    let slots = bench.ask(handle.slots()).unwrap();
+    let slots = bench.ask(handle.slots()).expect("the engine runs");
     (events(&mut generation).into_iter().map(plain).collect(), slots[0].text.clone())
 }
 
 fn speculation(bench: &mut Bench) -> Speculated {
     let handle = bench.handle.clone();
-    bench.ask(handle.metrics()).unwrap().speculation
+    bench.ask(handle.metrics()).expect("the engine runs").speculation
 }
 
 fn decodes(bench: &Bench) -> Vec<PassEntry> {
