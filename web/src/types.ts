@@ -36,6 +36,11 @@ export interface EngineOptions {
   /** Tokens of a step, 64 by default: a request can be cancelled between two steps. */
   microBatch?: number;
   contextShift?: boolean;
+  /** Speculative decoding: `ngram-simple` drafts what followed the same tokens before; `none` by default. */
+  specType?: "none" | "ngram-simple" | "ngram";
+  specNgramSimpleSizeN?: number;
+  specNgramSimpleSizeM?: number;
+  specNgramSimpleMinHits?: number;
   keep?: number;
   predict?: number;
   similarity?: number;

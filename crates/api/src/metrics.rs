@@ -22,7 +22,8 @@ pub(crate) async fn metrics(State(api): State<Arc<Api>>) -> Result<Response, Api
     }
     let now = api.engine.metrics().await?;
     // A scrape that panicked left a whole value behind: it is replaced in one step.
-    let before = std::mem::replace(&mut *api.scraped.lock().unwrap_or_else(PoisonError::into_inner), now);
+    let before =
+        std::mem::replace(&mut *api.scraped.lock().unwrap_or_else(PoisonError::into_inner), now.clone());
     let mut response = Response::new(Body::from(render(&now, &before)));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4"));
@@ -36,6 +37,7 @@ fn render(now: &Metrics, before: &Metrics) -> String {
     let predicted = (now.predicted_steps - before.predicted_steps.min(now.predicted_steps)) as f64;
     let prompt_time = now.prompt_time.saturating_sub(before.prompt_time);
     let predicted_time = now.predicted_time.saturating_sub(before.predicted_time);
+    let speculation = &now.speculation;
     let counters = [
         (
             "prompt_tokens_total",
@@ -48,9 +50,13 @@ fn render(now: &Metrics, before: &Metrics) -> String {
         ("tokens_predicted_seconds_total", "Time spent on generation", now.predicted_time.as_secs_f64()),
         ("n_decode_total", "Forward passes", now.decodes as f64),
         ("n_tokens_max", "Most tokens that a slot ever held", now.tokens_max as f64),
-        ("spec_decode_num_draft_tokens_total", "Speculative decoding: always 0 here", 0.0),
-        ("spec_decode_num_accepted_tokens_total", "Speculative decoding: always 0 here", 0.0),
-        ("spec_decode_num_drafts_total", "Speculative decoding: always 0 here", 0.0),
+        ("spec_decode_num_draft_tokens_total", "Tokens drafted", speculation.drafted as f64),
+        (
+            "spec_decode_num_accepted_tokens_total",
+            "Drafted tokens that the model accepted",
+            speculation.accepted as f64,
+        ),
+        ("spec_decode_num_drafts_total", "Drafts that were verified", speculation.drafts as f64),
     ];
     let gauges = [
         (
@@ -81,7 +87,21 @@ fn render(now: &Metrics, before: &Metrics) -> String {
             );
         }
     }
+    accepted_at(&speculation.accepted_at, &mut text);
     text
+}
+
+/// Accepted tokens by their place in the draft; nothing before there was one.
+fn accepted_at(counts: &[u64], text: &mut String) {
+    const NAME: &str = "llamacpp:spec_decode_num_accepted_tokens_per_pos_total";
+    if counts.is_empty() {
+        return;
+    }
+    let _ =
+        write!(text, "# HELP {NAME} Accepted tokens by their place in the draft\n# TYPE {NAME} counter\n");
+    for (position, count) in counts.iter().enumerate() {
+        let _ = writeln!(text, "{NAME}{{position=\"{position}\"}} {count}");
+    }
 }
 
 fn rate(count: f64, time: Duration) -> f64 {
@@ -90,6 +110,8 @@ fn rate(count: f64, time: Duration) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use reprise_engine::Speculated;
+
     use super::*;
 
     fn value(text: &str, name: &str) -> f64 {
@@ -124,6 +146,19 @@ mod tests {
         assert_eq!(value(&text, "n_busy_slots_per_decode"), 1.5);
         assert!(text.contains("# TYPE llamacpp:prompt_seconds_total counter\n"));
         assert!(text.contains("# TYPE llamacpp:requests_deferred gauge\n"));
+    }
+
+    #[test]
+    fn accepted_tokens_are_counted_by_their_place() {
+        let speculation = Speculated { drafts: 2, drafted: 4, accepted: 3, accepted_at: vec![2, 1] };
+        let text = render(&Metrics { speculation, ..Metrics::default() }, &Metrics::default());
+        assert_eq!(value(&text, "spec_decode_num_draft_tokens_total"), 4.0);
+        assert_eq!(value(&text, "spec_decode_num_accepted_tokens_total"), 3.0);
+        assert_eq!(value(&text, "spec_decode_num_drafts_total"), 2.0);
+        let name = "spec_decode_num_accepted_tokens_per_pos_total";
+        let at = |position| value(&text, &format!("{name}{{position=\"{position}\"}}"));
+        assert_eq!((at(0), at(1)), (2.0, 1.0));
+        assert!(!render(&Metrics::default(), &Metrics::default()).contains(name));
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub(crate) async fn list(State(api): State<Arc<Api>>, query: Parameters) -> Resu
     if must_have_idle && slots.iter().all(|slot| slot.processing) {
         return Err(ApiError::Unavailable("no slot available"));
     }
-    let slot = |snapshot| Slot::new(snapshot, api.engine.text(), endpoints.slots_debug);
+    let slot = |snapshot| Slot::new(snapshot, &api.engine, endpoints.slots_debug);
     Ok(ok(&slots.iter().map(slot).collect::<Vec<_>>()))
 }
 

@@ -13,13 +13,18 @@ use crate::failure::Remains;
 use crate::slot_task::{Phase, Scene};
 use crate::{Clock, EngineError, SlotStore, StopReason};
 
+/// While prompts wait, the part of a pass's room that drafts may take is one in so many.
+const PROMPTS_FIRST: u32 = 4;
+
 /// The tokens of one slot in a pass. They stand in the slot already: the cache has cells for them.
 #[derive(Debug, Clone, Copy)]
-struct Entry {
-    slot: SlotId,
-    start: u32,
-    count: u32,
-    output: Output,
+pub(crate) struct Entry {
+    pub(crate) slot: SlotId,
+    pub(crate) start: u32,
+    pub(crate) count: u32,
+    pub(crate) output: Output,
+    /// How many of them, at the end, are a draft.
+    pub(crate) drafted: u32,
     prompt: bool,
 }
 
@@ -37,7 +42,7 @@ impl Entry {
 
 /// A pass in the making.
 #[derive(Debug, Default)]
-struct Draft {
+struct Composition {
     entries: Vec<Entry>,
     /// Someone was left out for want of cells.
     starved: bool,
@@ -75,20 +80,20 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
     /// request is given up for the others.
     fn compose(&mut self) -> Vec<Entry> {
         loop {
-            let draft = self.draft();
+            let pass = self.try_compose();
             let youngest =
                 self.slots.iter().filter_map(|slot| slot.occupant.as_ref()).map(Occupant::id).max();
             match youngest {
-                Some(id) if draft.entries.is_empty() && draft.starved => {
+                Some(id) if pass.entries.is_empty() && pass.starved => {
                     self.fail(id, &EngineError::PoolExhausted, Remains::Drop);
                 }
-                _ => return draft.entries,
+                _ => return pass.entries,
             }
         }
     }
 
-    fn draft(&mut self) -> Draft {
-        let mut draft = Draft::default();
+    fn try_compose(&mut self) -> Composition {
+        let mut pass = Composition::default();
         let mut room = self.shared.config.micro_batch.max(1);
         let (due, round) = (self.due(), self.round);
         let width = self.shared.model.vocab;
@@ -96,10 +101,10 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
             let Some(task) = self.task_mut(*slot) else { continue };
             task.round = round;
             let output = task.output(width);
-            self.reserve(&mut draft, *slot, &[*token], output, false);
+            self.reserve(&mut pass, *slot, &[*token], output, false);
         }
         if due.len() > room as usize {
-            return draft;
+            return pass;
         }
         room -= due.len() as u32;
         let prompts = self.prompts();
@@ -107,13 +112,19 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
             // With no room left the next pass is the prompts' turn, and the round ends there.
             self.round += 1;
         }
+        let drafts = self.drafts(&pass.entries, if prompts.is_empty() { room } else { room / PROMPTS_FIRST });
+        room -= drafts.iter().map(|draft| draft.len() as u32).sum::<u32>();
         let remaining: Vec<u32> = prompts.iter().map(|(_, remaining)| *remaining).collect();
         for ((slot, remaining), share) in prompts.into_iter().zip(shares(room, &remaining)) {
             if share > 0 {
-                self.reserve_chunk(&mut draft, slot, share, share == remaining);
+                self.reserve_chunk(&mut pass, slot, share, share == remaining);
             }
         }
-        draft
+        // Drafts come last: cells that a prompt needs are not taken for guesses.
+        for (entry, draft) in pass.entries.iter_mut().zip(&drafts) {
+            self.lengthen(entry, draft);
+        }
+        pass
     }
 
     /// Generations not yet decoded in this round, oldest first.
@@ -151,7 +162,7 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
         prompts.into_iter().map(|(_, slot, remaining)| (slot, remaining)).collect()
     }
 
-    fn reserve_chunk(&mut self, draft: &mut Draft, slot: SlotId, share: u32, last: bool) {
+    fn reserve_chunk(&mut self, pass: &mut Composition, slot: SlotId, share: u32, last: bool) {
         let start = self.cache.slot(slot).len() as usize;
         let Some(occupant) = self.occupant(slot) else { return };
         let Some(prompt) = occupant.prefill() else { return };
@@ -161,11 +172,18 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
             Occupant::Task(task) if last && !task.only_warms() => task.output(self.shared.model.vocab),
             Occupant::Task(_) => Output::Nothing,
         };
-        self.reserve(draft, slot, &chunk, output, true);
+        self.reserve(pass, slot, &chunk, output, true);
     }
 
     /// Reserves cells for as many of the tokens as the pool has room for, after emptying idle slots if it must.
-    fn reserve(&mut self, draft: &mut Draft, slot: SlotId, tokens: &[TokenId], output: Output, prompt: bool) {
+    fn reserve(
+        &mut self,
+        pass: &mut Composition,
+        slot: SlotId,
+        tokens: &[TokenId],
+        output: Output,
+        prompt: bool,
+    ) {
         let start = self.cache.slot(slot).len();
         let mut count = tokens.len();
         let work = loop {
@@ -183,7 +201,7 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
                     };
                     count = room.min(count - 1);
                     if count == 0 {
-                        draft.starved = true;
+                        pass.starved = true;
                         return;
                     }
                 }
@@ -197,7 +215,7 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
         }
         // Only the last token of a prompt has an answer.
         let output = if count < tokens.len() && output.wants_scores() { Output::Nothing } else { output };
-        draft.entries.push(Entry { slot, start, count: count as u32, output, prompt });
+        pass.entries.push(Entry { slot, start, count: count as u32, output, drafted: 0, prompt });
     }
 
     /// Hands the rows of a pass to the slots that asked for them.
@@ -217,9 +235,9 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
                     self.evaluated(entry, row, now);
                     row += usize::from(output.wants_scores());
                 }
-                _ => {
-                    self.sample(entry.slot, row, now);
-                    row += 1;
+                output => {
+                    self.decoded(entry, row, now);
+                    row += output.score_rows(entry.count as usize);
                 }
             }
         }
@@ -233,7 +251,8 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
         if prompt > 0 {
             self.metrics.prompt_time += took;
         }
-        let most = self.cache.slots().map(|(_, view)| view.len()).max().unwrap_or(0);
+        let drafted = |slot| entries.iter().find(|entry| entry.slot == slot).map_or(0, |entry| entry.drafted);
+        let most = self.cache.slots().map(|(slot, view)| view.len() - drafted(slot)).max().unwrap_or(0);
         self.metrics.tokens_max = self.metrics.tokens_max.max(u64::from(most));
     }
 
@@ -261,27 +280,45 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
         for slot in std::iter::once(slot).chain(copies) {
             match self.task_mut(slot) {
                 Some(task) if task.only_warms() => self.finish(slot, StopReason::Limit),
-                _ => self.sample(slot, row, now),
+                _ => {
+                    self.sample(slot, row, tokens as u32, None, now);
+                }
             }
         }
     }
 
-    /// Chooses the next token of a slot's generation from the logits of the `row`-th entry that asked for some.
-    fn sample(&mut self, slot: SlotId, row: usize, now: Duration) {
-        let view = self.cache.slot(slot);
-        let context_full = !self.shared.config.context_shift && view.len() + 1 >= view.n_ctx;
-        let scene = Scene { text: &self.shared.text, now, context_full };
+    /// Chooses what follows the first `length` tokens of a slot from the `row`-th row of logits, and gives it. If the
+    /// generation ends with it, the slot keeps no more than these tokens.
+    pub(crate) fn sample(
+        &mut self,
+        slot: SlotId,
+        row: usize,
+        length: u32,
+        guess: Option<TokenId>,
+        now: Duration,
+    ) -> Option<TokenId> {
+        let n_ctx = self.cache.slot(slot).n_ctx;
+        let context_full = !self.shared.config.context_shift && length + 1 >= n_ctx;
+        let scene = Scene { text: &self.shared.text, now, context_full, guess };
         let vocab = self.shared.model.vocab;
-        let Some(Occupant::Task(task)) = &mut self.slots[slot.0 as usize].occupant else { return };
+        let Some(Occupant::Task(task)) = &mut self.slots[slot.0 as usize].occupant else { return None };
         let sampled = match self.output.scores(row, vocab) {
             Some(scores) => task.sample(scores, scene),
             None => Err(EngineError::Backend("the model gave too few logits".into())),
         };
         let id = task.id;
         match sampled {
-            Ok(None) => {}
-            Ok(Some(stop)) => self.finish(slot, stop),
-            Err(error) => self.fail(id, &error, Remains::Keep),
+            Ok((token, None)) => Some(token),
+            Ok((token, Some(stop))) => {
+                self.cache.truncate(slot, length);
+                self.finish(slot, stop);
+                Some(token)
+            }
+            Err(error) => {
+                self.cache.truncate(slot, length);
+                self.fail(id, &error, Remains::Keep);
+                None
+            }
         }
     }
 }
@@ -290,7 +327,7 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
 ///
 /// The shortest goes first: it has its answer soonest, and nobody else has to wait much longer for it. A quarter is the
 /// oldest prompt's own, so that it cannot be starved by a stream of shorter ones.
-fn shares(room: u32, remaining: &[u32]) -> Vec<u32> {
+pub(crate) fn shares(room: u32, remaining: &[u32]) -> Vec<u32> {
     let mut shares = vec![0; remaining.len()];
     let Some(oldest) = remaining.first() else { return shares };
     shares[0] = room.div_ceil(4).min(*oldest);

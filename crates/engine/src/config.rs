@@ -2,6 +2,8 @@
 
 use reprise_kv::{Cache, CacheConfig, Ppm};
 
+use crate::Speculation;
+
 /// Sizes and rules of an engine; llama-server's flags in our words.
 #[derive(Debug, Clone)]
 pub struct EngineConfig {
@@ -24,6 +26,8 @@ pub struct EngineConfig {
     pub continuous_batching: bool,
     /// Drop the oldest tokens instead of stopping at a full context (`--context-shift`).
     pub context_shift: bool,
+    /// Speculative decoding (`--spec-type`); `None` turns it off.
+    pub speculation: Option<Speculation>,
     /// KV blocks that the host-memory prompt cache may hold (`--cache-ram`); zero turns it off.
     pub ram_blocks: u32,
     /// Idle slots are published to the prompt cache after each launched task (`--cache-idle-slots`).
@@ -37,6 +41,13 @@ impl EngineConfig {
     #[must_use]
     pub fn kv_blocks(&self) -> u32 {
         Cache::new(self.cache(false)).capacity()
+    }
+
+    /// Rows of logits that a pass may ask for: one for each slot, and one for each drafted token.
+    #[must_use]
+    pub fn logit_rows(&self) -> u32 {
+        let drafted = self.speculation.map_or(0, |rule| rule.draft.min(self.micro_batch));
+        self.slots.saturating_add(drafted)
     }
 
     /// The logical cache that goes with it; `add_bos` is the vocabulary's.

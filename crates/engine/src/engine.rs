@@ -19,7 +19,9 @@ use crate::sample::GrammarEnv;
 use crate::slot_task::{Phase, Task};
 use crate::waiting::Waiting;
 use crate::yield_now::yield_now;
-use crate::{Clock, EngineConfig, EngineError, EngineHandle, Metrics, SlotStore, SlotTask, StopReason};
+use crate::{
+    Clock, Drafts, EngineConfig, EngineError, EngineHandle, Metrics, SlotStore, SlotTask, StopReason,
+};
 
 /// Runs one model for all slots. Everything mutable lives here, in one task: [`Engine::run`].
 ///
@@ -363,4 +365,8 @@ fn log_finish(slot: SlotId, task: &Task, stop: &StopReason, tokens: u32) {
         rate(timings.predicted.saturating_sub(1), timings.predicted_time),
         task.truncated,
     );
+    let Drafts { drafted, accepted } = timings.drafts;
+    if drafted > 0 {
+        info!(%slot, task = task.id, "drafts: {accepted} of {drafted} tokens came true");
+    }
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use reprise_gguf::TokenId;
 
-use crate::EngineError;
 use crate::sample::TokenProbs;
+use crate::{Drafts, EngineError};
 
 /// One message of a [`crate::Generation`]. `copy` counts the copies of one request (`n_cmpl`) from zero.
 #[derive(Debug, Clone)]
@@ -149,4 +149,6 @@ pub struct Timings {
     pub predicted: u32,
     /// Time from the first sampled token on.
     pub predicted_time: Duration,
+    /// Speculative decoding; all zero without.
+    pub drafts: Drafts,
 }

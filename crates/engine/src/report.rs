@@ -39,7 +39,7 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
         Metrics {
             processing: u32::try_from(processing).unwrap_or(u32::MAX),
             deferred: self.waiting.len(),
-            ..self.metrics
+            ..self.metrics.clone()
         }
     }
 }

@@ -24,6 +24,8 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
                 self.cache.plan_shift(slot, prompt, i64::from(limits.keep), i64::from(limits.discard));
             if let Some(task) = self.task_mut(slot) {
                 task.truncated = true;
+                // Its text is no longer the slot's.
+                task.drafter = None;
             }
             if shift.discard == 0 {
                 self.finish(slot, StopReason::Limit);

@@ -5,7 +5,7 @@ use reprise_gguf::Gguf;
 use reprise_kv::Ppm;
 use reprise_model::{BLOCK_TOKENS, LoadOptions, MemoryNeed, ModelError, memory_needed};
 
-use crate::EngineConfig;
+use crate::{EngineConfig, Speculation};
 
 /// llama.cpp pads contexts to this many tokens.
 const CONTEXT_PADDING: u32 = 256;
@@ -36,6 +36,8 @@ pub struct Sizing {
     pub continuous_batching: bool,
     /// Drop the oldest tokens when a context is full, instead of stopping (`--context-shift`).
     pub context_shift: bool,
+    /// Speculative decoding (`--spec-type`).
+    pub speculation: Option<Speculation>,
     /// Share of a prompt that a slot must hold to be preferred (`-sps`), 0 to 1; 0 is off.
     pub similarity: f32,
     /// MiB of KV kept for prompts that left their slot (`--cache-ram`); 0 is off, -1 is no limit.
@@ -55,6 +57,7 @@ impl Default for Sizing {
             micro_batch: 512,
             continuous_batching: true,
             context_shift: false,
+            speculation: None,
             similarity: 0.1,
             cache_ram: 8192,
             cache_idle_slots: true,
@@ -71,6 +74,9 @@ pub enum SizingError {
     /// A batch of nothing.
     #[error("the batch sizes (-b, -ub) must be at least 1")]
     Batch,
+    /// A draft of nothing or after nothing, or one that is longer than any is.
+    #[error("the sizes of speculative decoding (--spec-ngram-simple-size-*) must be between 1 and 1024")]
+    Speculation,
     /// The similarity.
     #[error("the similarity of prompts (-sps) must be between 0 and 1, not {0}")]
     Similarity(f32),
@@ -116,7 +122,7 @@ impl Sizing {
         let block_bytes = memory_needed(gguf, options)?.kv;
         let config = self.config(train, block_bytes)?;
         options.batch = config.micro_batch as usize;
-        options.logit_rows = config.slots as usize;
+        options.logit_rows = config.logit_rows() as usize;
         options.blocks = EngineConfig { ram_blocks: 0, ..config.clone() }.kv_blocks();
         let need = memory_needed(gguf, options)?;
         Ok(Plan { config, need, train, block_bytes })
@@ -133,6 +139,11 @@ impl Sizing {
         if self.batch == 0 || self.micro_batch == 0 {
             return Err(SizingError::Batch);
         }
+        let sizes =
+            |rule: Speculation| [rule.lookup, rule.draft].iter().all(|size| (1..=1024).contains(size));
+        if !self.speculation.is_none_or(sizes) {
+            return Err(SizingError::Speculation);
+        }
         Ok(EngineConfig {
             slots,
             slot_context,
@@ -143,6 +154,7 @@ impl Sizing {
             micro_batch: self.micro_batch.min(self.batch),
             continuous_batching: self.continuous_batching,
             context_shift: self.context_shift,
+            speculation: self.speculation,
             ram_blocks: self.ram_blocks(block_bytes)?,
             cache_idle_slots: self.cache_idle_slots,
             max_image: (u64::from(slot_context) + BLOCK_TOKENS as u64)
@@ -229,6 +241,18 @@ mod tests {
         Sizing { slots, context, ..Sizing::default() }
     }
 
+    fn speculating(rule: Speculation) -> Sizing {
+        Sizing { speculation: Some(rule), ..sizing(2, 512) }
+    }
+
+    #[test]
+    fn drafts_have_logits_too() {
+        let rows = |sizing: Sizing| sizing.config(2048, 1 << 20).unwrap().logit_rows();
+        assert_eq!(rows(sizing(2, 512)), 2);
+        assert_eq!(rows(speculating(Speculation::default())), 50);
+        assert_eq!(rows(Sizing { micro_batch: 16, ..speculating(Speculation::default()) }), 18);
+    }
+
     /// `(slots, context of one, pool, unified)` for a training context of 2048.
     fn sizes(sizing: &Sizing) -> (u32, u32, u32, bool) {
         let c = sizing.config(2048, 1 << 20).unwrap();
@@ -260,6 +284,8 @@ mod tests {
             (Sizing { batch: 0, ..Sizing::default() }, "at least 1"),
             (Sizing { micro_batch: 0, ..Sizing::default() }, "at least 1"),
             (sizing(4, u32::MAX), "too large"),
+            (speculating(Speculation { lookup: 0, ..Speculation::default() }), "between 1 and 1024"),
+            (speculating(Speculation { draft: 1025, ..Speculation::default() }), "between 1 and 1024"),
             (Sizing { context_per_slot: u32::MAX, ..sizing(4, 0) }, "too large"),
         ] {
             let error = sizing.config(2048, 1 << 20).unwrap_err().to_string();

@@ -9,8 +9,11 @@ use reprise_text::Text;
 
 use crate::outbox::Outbox;
 use crate::sample::{Report, Sampler, TokenProbs};
+use crate::speculate::Drafter;
 use crate::stop::{Answer, Circumstances};
-use crate::{EngineError, Event, Finished, Generate, Placed, Progress, SlotTask, Step, StopReason, Timings};
+use crate::{
+    Drafts, EngineError, Event, Finished, Generate, Placed, Progress, SlotTask, Step, StopReason, Timings,
+};
 
 /// One copy of a request, running in a slot.
 #[derive(Debug)]
@@ -24,6 +27,9 @@ pub(crate) struct Task {
     pub(crate) round: u64,
     /// Tokens were lost to the context's end.
     pub(crate) truncated: bool,
+    /// Made when the first draft is wanted.
+    pub(crate) drafter: Option<Drafter>,
+    drafts: Drafts,
     events: Outbox,
     sampler: Sampler,
     answer: Answer,
@@ -57,6 +63,8 @@ pub(crate) struct Scene<'a> {
     pub(crate) now: Duration,
     /// The slot has no room for another token, and may not shift.
     pub(crate) context_full: bool,
+    /// The token that was drafted in its place.
+    pub(crate) guess: Option<TokenId>,
 }
 
 impl Task {
@@ -73,6 +81,8 @@ impl Task {
             phase: if placed.copy == 0 { Phase::Prefill } else { Phase::Copying },
             round: 0,
             truncated: false,
+            drafter: None,
+            drafts: Drafts::default(),
             answer: Answer::new(&request.stops),
             tokens: Vec::new(),
             probs: Vec::new(),
@@ -146,6 +156,11 @@ impl Task {
         }
     }
 
+    /// A draft is about to be verified.
+    pub(crate) fn drafted(&mut self, tokens: u32) {
+        self.drafts.drafted += tokens;
+    }
+
     /// Samples a token from its logits, sends it, and tells whether and why the generation ends with it.
     ///
     /// # Errors
@@ -154,7 +169,7 @@ impl Task {
         &mut self,
         scores: Scores<'_>,
         scene: Scene<'_>,
-    ) -> Result<Option<StopReason>, EngineError> {
+    ) -> Result<(TokenId, Option<StopReason>), EngineError> {
         let request = Arc::clone(&self.request);
         let report = request.probabilities.map(|wanted| Report {
             text: scene.text,
@@ -166,6 +181,10 @@ impl Task {
         self.sampler.accept(token);
         self.phase = Phase::Decode(token);
         self.tokens.push(token);
+        self.drafts.accepted += u32::from(scene.guess == Some(token));
+        if let Some(drafter) = &mut self.drafter {
+            drafter.push(token);
+        }
         self.last_token = scene.now;
         if self.tokens.len() == 1 {
             self.prompt_done = scene.now;
@@ -196,7 +215,7 @@ impl Task {
             };
             self.send(Event::Step(step), scene.now);
         }
-        Ok(stop)
+        Ok((token, stop))
     }
 
     /// Tells the client that this copy has ended well; `slot_tokens` is what the slot holds.
@@ -258,6 +277,7 @@ impl Task {
             } else {
                 self.last_token - self.prompt_done
             },
+            drafts: self.drafts,
         }
     }
 

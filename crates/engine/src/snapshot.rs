@@ -53,7 +53,7 @@ pub struct SlotTask {
 }
 
 /// Counters since the engine started, for `GET /metrics`.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Metrics {
     /// Prompt tokens evaluated.
     pub prompt_tokens: u64,
@@ -73,8 +73,36 @@ pub struct Metrics {
     pub busy_slots: u64,
     /// Most tokens that a slot ever held.
     pub tokens_max: u64,
+    /// Speculative decoding.
+    pub speculation: Speculated,
     /// Requests running in a slot.
     pub processing: u32,
     /// Requests waiting for a slot.
     pub deferred: u32,
+}
+
+/// Counters of speculative decoding.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Speculated {
+    /// Drafts that were verified.
+    pub drafts: u64,
+    /// Tokens of these.
+    pub drafted: u64,
+    /// Of these, tokens that came true.
+    pub accepted: u64,
+    /// The same, by their place in the draft; as long as the longest draft.
+    pub accepted_at: Vec<u64>,
+}
+
+impl Speculated {
+    /// A draft of `drafted` tokens was verified, and the first `accepted` came true.
+    pub(crate) fn count(&mut self, drafted: usize, accepted: usize) {
+        self.drafts += 1;
+        self.drafted += drafted as u64;
+        self.accepted += accepted as u64;
+        if self.accepted_at.len() < drafted {
+            self.accepted_at.resize(drafted, 0);
+        }
+        self.accepted_at.iter_mut().take(accepted).for_each(|count| *count += 1);
+    }
 }

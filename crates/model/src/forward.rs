@@ -75,37 +75,61 @@ pub enum Output {
     /// [`StepOutput::scores`]. All of them come instead when the best are not told apart by their values, so that
     /// nobody depends on an order among equals, and when another sequence of the step asks for all.
     Top(u32),
+    /// As [`Self::LastLogits`], but of every token (a draft is verified): as many of [`StepOutput::scores`].
+    EachLogits,
+    /// As [`Self::Top`], but of every token.
+    EachTop(u32),
     /// The normed hidden state of every token: rows of [`StepOutput::hidden`].
     Hidden,
 }
 
 impl Output {
-    /// Whether one of [`StepOutput::scores`] answers it.
+    /// Whether [`StepOutput::scores`] answer it.
     #[must_use]
     pub fn wants_scores(self) -> bool {
-        matches!(self, Self::LastLogits | Self::Top(_))
+        self.score_rows(1) > 0
+    }
+
+    /// How many of [`StepOutput::scores`] answer it for a sequence of `tokens`; they are its last tokens'.
+    #[must_use]
+    pub fn score_rows(self, tokens: usize) -> usize {
+        match self {
+            Self::Nothing | Self::Hidden => 0,
+            Self::LastLogits | Self::Top(_) => tokens.min(1),
+            Self::EachLogits | Self::EachTop(_) => tokens,
+        }
+    }
+
+    /// The same of every token rather than of the last.
+    #[must_use]
+    pub fn of_each(self) -> Self {
+        match self {
+            Self::LastLogits => Self::EachLogits,
+            Self::Top(count) => Self::EachTop(count),
+            other => other,
+        }
     }
 }
 
 /// Results of a step, reused from step to step.
 #[derive(Debug, Default)]
 pub struct StepOutput {
-    /// `[sequences that asked for logits, vocabulary] f32`, in batch order; empty when [`Self::top`] has them.
+    /// `[rows that were asked for, vocabulary] f32`, in batch order; empty when [`Self::top`] has them.
     pub logits: Vec<f32>,
-    /// The best logits of the sequences that asked for them, in batch order; empty when [`Self::logits`] has them all.
+    /// The best logits of the rows that were asked for, in batch order; empty when [`Self::logits`] has them all.
     pub top: Top,
     /// `[tokens of sequences that asked for hidden states, width] f32`, in batch order.
     pub hidden: Vec<f32>,
 }
 
-/// The best logits of several sequences.
+/// The best logits of several tokens.
 #[derive(Debug, Default)]
 pub struct Top {
-    /// Logits of a sequence; zero while there are none.
+    /// Logits of a row; zero while there are none.
     pub count: usize,
-    /// `[sequences, count] f32`, descending, without equals.
+    /// `[rows, count] f32`, descending, without equals.
     pub logits: Vec<f32>,
-    /// Their tokens, `[sequences, count]`.
+    /// Their tokens, `[rows, count]`.
     pub tokens: Vec<u32>,
 }
 
@@ -133,7 +157,7 @@ impl StepOutput {
         self.hidden.clear();
     }
 
-    /// Logits of the `row`-th sequence that asked for some, from a model of `vocab` tokens; `None` if there are none.
+    /// Logits of the `row`-th token that some were asked for, from a model of `vocab` tokens; `None` if there are none.
     #[must_use]
     pub fn scores(&self, row: usize, vocab: usize) -> Option<Scores<'_>> {
         if self.top.count == 0 {

@@ -28,7 +28,7 @@ pub(crate) struct Limits {
     pub(crate) blocks: u32,
     /// Tokens of a step.
     pub(crate) batch: usize,
-    /// Sequences of a step that ask for logits.
+    /// Rows of logits of a step.
     pub(crate) logit_rows: usize,
 }
 
@@ -84,12 +84,12 @@ impl<B: Backend> Forward for Model<B> {
 }
 
 impl<B: Backend> Model<B> {
-    /// Evaluates sequences that ask for logits of their last token or for nothing.
+    /// Evaluates sequences that ask for logits or for nothing.
     async fn scores(&mut self, batch: &[&Sequence<'_>], out: &mut StepOutput) -> Result<(), ModelError> {
         let input = StepInput::new(batch);
         let layout = StepLayout { sequences: &input.sequences };
-        let kv_only = input.last_rows.is_empty();
-        let rows = if kv_only { Rows::None } else { Rows::Logits(&input.last_rows) };
+        let kv_only = input.scored_rows.is_empty();
+        let rows = if kv_only { Rows::None } else { Rows::Logits(&input.scored_rows) };
         let count = top_count(batch, self.info.vocab);
         let mut pass = self.backend.pass(&layout);
         self.network.forward(
@@ -140,8 +140,8 @@ fn top_count(batch: &[&Sequence<'_>], vocab: usize) -> Option<usize> {
     let mut most = None;
     for sequence in batch {
         match sequence.output {
-            Output::Top(count) => most = most.max(Some(count as usize)),
-            Output::LastLogits => return None,
+            Output::Top(count) | Output::EachTop(count) => most = most.max(Some(count as usize)),
+            Output::LastLogits | Output::EachLogits => return None,
             Output::Nothing | Output::Hidden => {}
         }
     }
@@ -159,21 +159,20 @@ fn has_equals(values: &[f32], count: usize) -> bool {
 struct StepInput<'a> {
     tokens: Vec<u32>,
     sequences: Vec<SequenceLayout<'a>>,
-    /// Last rows of the sequences that ask for logits.
-    last_rows: Vec<u32>,
+    /// Rows whose logits are asked for.
+    scored_rows: Vec<u32>,
 }
 
 impl<'a> StepInput<'a> {
     fn new(batch: &[&Sequence<'a>]) -> Self {
         let mut input =
-            Self { tokens: Vec::new(), sequences: Vec::with_capacity(batch.len()), last_rows: Vec::new() };
+            Self { tokens: Vec::new(), sequences: Vec::with_capacity(batch.len()), scored_rows: Vec::new() };
         for sequence in batch {
             let first = input.tokens.len();
             input.tokens.extend(sequence.tokens.iter().map(|token| token.0));
             let rows = first..input.tokens.len();
-            if sequence.output.wants_scores() {
-                input.last_rows.push(rows.end as u32 - 1);
-            }
+            let scored = sequence.output.score_rows(rows.len());
+            input.scored_rows.extend((rows.end - scored..rows.end).map(|row| row as u32));
             input.sequences.push(SequenceLayout {
                 rows,
                 start: sequence.start as usize,
@@ -194,7 +193,8 @@ impl Limits {
                 self.batch
             )));
         }
-        let rows = batch.iter().filter(|sequence| sequence.output.wants_scores()).count();
+        let rows: usize =
+            batch.iter().map(|sequence| sequence.output.score_rows(sequence.tokens.len())).sum();
         if rows > self.logit_rows {
             return Err(ModelError::Step(format!(
                 "{rows} rows of logits, at most {} can be had",

@@ -10,7 +10,7 @@ pub struct LoadOptions {
     pub blocks: u32,
     /// Tokens that one step may hold over all its sequences (`-ub`).
     pub batch: usize,
-    /// Sequences of one step that may ask for logits: as many as there are slots.
+    /// Rows of logits that one step may ask for: one for each slot, and one for each drafted token.
     pub logit_rows: usize,
     /// What K is stored as (`-ctk`).
     pub keys: KvType,

@@ -125,6 +125,36 @@ fn the_best_logits_are_those_of_the_whole_row() {
 }
 
 #[test]
+fn each_token_of_a_sequence_has_the_logits_that_it_has_alone() {
+    for architecture in ARCHITECTURES {
+        for dtype in [GgmlDType::Q8_0, GgmlDType::Q4_1, GgmlDType::F16] {
+            let mut model = Tiny::new(architecture, dtype, 5).load(Cpu::new(2));
+            let (text, draft) = (prompt(41, 3), prompt(4, 4));
+            store(&mut model, &text, 0, &[0, 1]);
+            store(&mut model, &text, 0, &[2, 3]);
+            let start = text.len();
+            let alone: Vec<f32> = (0..draft.len())
+                .flat_map(|i| evaluate(&mut model, &draft[i..=i], start + i, &[0, 1]))
+                .collect();
+            let batch = |output| [Sequence { tokens: &draft, start: start as u32, blocks: &[2, 3], output }];
+            let mut out = StepOutput::default();
+            block_on(model.forward(&batch(Output::EachLogits), &mut out)).expect("a step");
+            assert_eq!(out.logits, alone, "{architecture} {dtype:?}");
+
+            block_on(model.forward(&batch(Output::EachTop(2)), &mut out)).expect("a step");
+            for (index, row) in alone.chunks(common::VOCAB).enumerate() {
+                let Some(Scores::Top { logits, tokens }) = out.scores(index, common::VOCAB) else {
+                    panic!("the best logits of token {index}");
+                };
+                assert_eq!(logits[0], row.iter().copied().fold(f32::MIN, f32::max));
+                assert_eq!(logits[0], row[tokens[0] as usize]);
+            }
+            assert!(out.scores(draft.len(), common::VOCAB).is_none());
+        }
+    }
+}
+
+#[test]
 fn equals_among_the_best_bring_the_whole_row() {
     let mut tiny = Tiny::new("gemma3", GgmlDType::F32, 9);
     let tokens = prompt(5, 6);
@@ -228,6 +258,7 @@ fn a_step_that_does_not_fit_is_refused() {
     for (batch, wanted) in [
         (&[step(&tokens, 0, &[0, 1, 2], Output::Nothing)][..], "at most 64"),
         (&many[..], "at most 4"),
+        (&[step(&tokens[..5], 0, &[0], Output::EachTop(1))][..], "at most 4"),
         (&[step(&[], 0, &[0], Output::Nothing)][..], "without tokens"),
         (&[step(&unknown, 0, &[0], Output::Nothing)][..], "vocabulary of 64"),
         (&[step(&tokens[..1], 32, &[0], Output::Nothing)][..], "33 positions"),

@@ -1,6 +1,7 @@
 //! The command line: llama-server's flags, environment variables and defaults, for what this server does.
 
 mod sampling;
+mod speculation;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -9,6 +10,7 @@ use clap::{ArgAction, Args, Parser, ValueEnum};
 use reprise_model::KvType;
 
 use self::sampling::SamplingArgs;
+pub(crate) use self::speculation::SpeculationArgs;
 
 const EXAMPLE: &str = "Example:
   reprise-server -m model.gguf -c 4096 -np 2 --slot-save-path ./slots
@@ -30,6 +32,9 @@ pub(crate) struct Cli {
     /// Defaults of the requests' sampling fields.
     #[command(flatten)]
     pub sampling: SamplingArgs,
+    /// Speculative decoding.
+    #[command(flatten)]
+    pub speculation: SpeculationArgs,
     /// HTTP.
     #[command(flatten)]
     pub http: HttpArgs,

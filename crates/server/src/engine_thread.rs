@@ -14,7 +14,7 @@ use reprise_model::{
 };
 use reprise_text::{ChatTemplate, Text, Tokenizer};
 
-use crate::cli::{CacheArgs, Cli, ContextArgs, ModelArgs, RopeScalingArg};
+use crate::cli::{CacheArgs, Cli, ContextArgs, ModelArgs, RopeScalingArg, SpeculationArgs};
 use crate::clock::SystemClock;
 use crate::source::MappedFile;
 use crate::store::DirStore;
@@ -80,7 +80,7 @@ fn rope(arguments: &ModelArgs) -> RopeOverrides {
 
 /// Sizes of the engine, checked against the machine's memory, with the KV blocks entered into `options`.
 fn plan(cli: &Cli, gguf: &Gguf, options: &mut LoadOptions) -> Result<EngineConfig> {
-    let plan = sizing(&cli.context, &cli.cache).plan(gguf, options)?;
+    let plan = sizing(&cli.context, &cli.cache, &cli.speculation).plan(gguf, options)?;
     if cli.context.ctx_size > plan.train {
         tracing::warn!(
             "--ctx-size {} is more than the {} tokens the model was trained on: slots get {} tokens each",
@@ -96,7 +96,7 @@ fn plan(cli: &Cli, gguf: &Gguf, options: &mut LoadOptions) -> Result<EngineConfi
     Ok(plan.settle(available, options))
 }
 
-fn sizing(context: &ContextArgs, cache: &CacheArgs) -> Sizing {
+fn sizing(context: &ContextArgs, cache: &CacheArgs, speculation: &SpeculationArgs) -> Sizing {
     Sizing {
         slots: context.parallel,
         context: context.ctx_size,
@@ -106,6 +106,7 @@ fn sizing(context: &ContextArgs, cache: &CacheArgs) -> Sizing {
         micro_batch: context.ubatch_size,
         continuous_batching: !context.no_cont_batching,
         context_shift: context.context_shift,
+        speculation: speculation.speculation(),
         similarity: cache.slot_prompt_similarity,
         cache_ram: cache.cache_ram,
         cache_idle_slots: !cache.no_cache_idle_slots,
@@ -178,12 +179,13 @@ fn announce(handle: &EngineHandle, path: &Path, took: Duration) {
 #[cfg(test)]
 mod tests {
     use clap::Parser;
+    use reprise_engine::Speculation;
 
     use super::*;
 
     fn of(flags: &str) -> Sizing {
         let cli = Cli::try_parse_from(std::iter::once("x").chain(flags.split_whitespace())).unwrap();
-        sizing(&cli.context, &cli.cache)
+        sizing(&cli.context, &cli.cache, &cli.speculation)
     }
 
     #[test]
@@ -196,7 +198,8 @@ mod tests {
         assert_eq!(of("--kv-unified").unified, Some(true));
         assert_eq!(of("--kv-unified --no-kv-unified").unified, Some(false));
         let flags = "--parallel 2 -c 512 --kv-unified-per-slot 300 -b 64 --ubatch-size 32 --no-cont-batching \
-                     --context-shift --slot-prompt-similarity 0.5 --cache-ram -1 --no-cache-idle-slots";
+                     --context-shift --slot-prompt-similarity 0.5 --cache-ram -1 --no-cache-idle-slots \
+                     --spec-type ngram-simple --spec-ngram-simple-size-n 3";
         let wanted = Sizing {
             slots: 2,
             context: 512,
@@ -206,6 +209,7 @@ mod tests {
             micro_batch: 32,
             continuous_batching: false,
             context_shift: true,
+            speculation: Some(Speculation { lookup: 3, ..Speculation::default() }),
             similarity: 0.5,
             cache_ram: -1,
             cache_idle_slots: false,

@@ -37,6 +37,16 @@ pub(crate) enum RopeChoice {
     Linear,
 }
 
+/// How tokens are drafted.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum SpeculationChoice {
+    #[default]
+    None,
+    #[serde(alias = "ngram")]
+    NgramSimple,
+}
+
 /// Options of `Engine.load`. A field that is not known is an error: it would be a typing mistake without effect.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -65,6 +75,11 @@ pub(crate) struct LoadOptions {
     pub micro_batch: u32,
     #[serde(default)]
     pub context_shift: bool,
+    #[serde(default)]
+    pub spec_type: SpeculationChoice,
+    pub spec_ngram_simple_size_n: Option<u32>,
+    pub spec_ngram_simple_size_m: Option<u32>,
+    pub spec_ngram_simple_min_hits: Option<u32>,
     #[serde(default)]
     pub keep: i32,
     #[serde(default = "auto")]

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use reprise_api::{ApiConfig, Defaults, Endpoints, ModelCard, Pooling};
-use reprise_engine::Sizing;
+use reprise_engine::{Sizing, Speculation};
 use reprise_model::{RopeOverrides, RopeScaling};
 use reprise_text::Tokenizer;
 
 use crate::clock;
 use crate::error::{Failure, Kind};
 use crate::memory::Budget;
-use crate::options::{LoadOptions, PoolingChoice, RopeChoice};
+use crate::options::{LoadOptions, PoolingChoice, RopeChoice, SpeculationChoice};
 
 /// MiB of the prompt cache when the options do not say. Less than the server's 8192: the module's memory ends at 4 GiB,
 /// a phone's long before, and a GPU's blocks are all taken at once.
@@ -29,9 +29,22 @@ pub(crate) fn sizing(options: &LoadOptions, budget: Budget) -> Sizing {
         micro_batch: options.micro_batch,
         continuous_batching: true,
         context_shift: options.context_shift,
+        speculation: speculation(options),
         similarity: options.similarity,
         cache_ram: options.cache_ram.unwrap_or(cache_ram),
         cache_idle_slots: options.cache_idle_slots,
+    }
+}
+
+fn speculation(options: &LoadOptions) -> Option<Speculation> {
+    let default = Speculation::default();
+    match options.spec_type {
+        SpeculationChoice::None => None,
+        SpeculationChoice::NgramSimple => Some(Speculation {
+            lookup: options.spec_ngram_simple_size_n.unwrap_or(default.lookup),
+            draft: options.spec_ngram_simple_size_m.unwrap_or(default.draft),
+            hits: options.spec_ngram_simple_min_hits.unwrap_or(default.hits),
+        }),
     }
 }
 

@@ -1,7 +1,6 @@
 //! Answers of llama-server's own endpoints: `/completion`, `/infill`.
 
-use reprise_engine::{Finished, Placed, Progress, Step, StopReason};
-use reprise_text::Text;
+use reprise_engine::{EngineHandle, Finished, Placed, Progress, Step, StopReason};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -109,7 +108,7 @@ impl<'a> Last<'a> {
         finished: &'a Finished,
         look: &Look,
         model: &'a str,
-        text: &Text,
+        engine: &EngineHandle,
     ) -> Self {
         let probabilities = || Sampled::all(&finished.probs, look.post_sampling);
         let tokens = || finished.tokens.iter().map(|token| token.0).collect();
@@ -122,8 +121,8 @@ impl<'a> Last<'a> {
             model,
             tokens_predicted: finished.timings.predicted,
             tokens_evaluated: finished.prompt_tokens,
-            generation_settings: Settings::whole(&finished.request, text.tokenizer.vocab()),
-            prompt: text.tokenizer.prompt_text(&finished.request.prompt),
+            generation_settings: Settings::whole(&finished.request, engine),
+            prompt: engine.text().tokenizer.prompt_text(&finished.request.prompt),
             has_new_line: finished.has_new_line,
             truncated: finished.truncated,
             stop_type: stop_type(&finished.stop),

@@ -179,7 +179,7 @@ impl Reply {
     }
 
     fn last<'a>(&'a self, index: usize, finished: &'a Finished) -> Last<'a> {
-        Last::new(index, finished, &self.look, &self.model, self.engine.text())
+        Last::new(index, finished, &self.look, &self.model, &self.engine)
     }
 
     fn verbose<T: Serialize>(&self, native: impl FnOnce() -> T) -> Option<Value> {

@@ -1,7 +1,7 @@
 //! `generation_settings` of a native answer and `params` of `/slots` and `/props`.
 
-use reprise_engine::Generate;
 use reprise_engine::sample::{Grammar, Sampling};
+use reprise_engine::{EngineHandle, Generate};
 use reprise_text::Vocab;
 use serde::Serialize;
 
@@ -79,12 +79,13 @@ struct Texts {
 
 impl Settings {
     /// All parameters of a request.
-    pub(crate) fn whole(request: &Generate, vocab: &Vocab) -> Self {
-        Self { texts: Some(Texts::new(request, vocab)), ..Self::brief(request) }
+    pub(crate) fn whole(request: &Generate, engine: &EngineHandle) -> Self {
+        let texts = Texts::new(request, engine.text().tokenizer.vocab());
+        Self { texts: Some(texts), ..Self::brief(request, engine) }
     }
 
     /// The parameters without texts.
-    pub(crate) fn brief(request: &Generate) -> Self {
+    pub(crate) fn brief(request: &Generate, engine: &EngineHandle) -> Self {
         let Generate { sampling, limits, .. } = request;
         let predict = limits.predict.map_or(-1, i64::from);
         Self {
@@ -95,6 +96,12 @@ impl Settings {
             ignore_eos: limits.ignore_eos,
             stream: request.stream,
             n_probs: request.probabilities.map_or(0, |probabilities| probabilities.top),
+            // The reference adds the type that is asked for to the one that stands there.
+            speculative_types: if engine.config().speculation.is_some() {
+                "none,ngram-simple"
+            } else {
+                "none"
+            },
             timings_per_token: request.timings_per_token,
             post_sampling_probs: request
                 .probabilities

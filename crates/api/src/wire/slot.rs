@@ -1,7 +1,6 @@
 //! `GET /slots` and the answers to slot actions.
 
-use reprise_engine::{SlotFile, SlotSnapshot, SlotTask};
-use reprise_text::Text;
+use reprise_engine::{EngineHandle, SlotFile, SlotSnapshot, SlotTask};
 use serde::Serialize;
 
 use super::native::Placement;
@@ -69,13 +68,13 @@ struct Texts {
 
 impl Slot {
     /// A slot as it was between two steps; with its texts when `debug` is on.
-    pub(crate) fn new(snapshot: &SlotSnapshot, text: &Text, debug: bool) -> Self {
-        let task = snapshot.task.as_ref();
+    pub(crate) fn new(snapshot: &SlotSnapshot, engine: &EngineHandle, debug: bool) -> Self {
+        let (task, text) = (snapshot.task.as_ref(), engine.text());
         let settings = |task: &SlotTask| {
             if debug {
-                Settings::whole(&task.request, text.tokenizer.vocab())
+                Settings::whole(&task.request, engine)
             } else {
-                Settings::brief(&task.request)
+                Settings::brief(&task.request, engine)
             }
         };
         let texts = || Texts {
@@ -88,7 +87,7 @@ impl Slot {
         Self {
             id: snapshot.id,
             n_ctx: snapshot.context,
-            speculative: false,
+            speculative: engine.config().speculation.is_some(),
             is_processing: snapshot.processing,
             id_task: task.map(|task| task.id),
             n_prompt_tokens: (task.is_some() || snapshot.tokens > 0).then_some(snapshot.tokens),

@@ -17,6 +17,11 @@ pub(crate) struct TimingsJson {
     predicted_ms: f64,
     predicted_per_token_ms: f64,
     predicted_per_second: f64,
+    /// Tokens drafted, and of these the accepted; only where there were any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    draft_n: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    draft_n_accepted: Option<u64>,
 }
 
 /// Tokens of an OpenAI answer.
@@ -52,6 +57,8 @@ pub(crate) struct Totals {
     predicted: u64,
     steps: u64,
     predicted_time: Duration,
+    drafted: u64,
+    accepted: u64,
 }
 
 impl Totals {
@@ -67,6 +74,8 @@ impl Totals {
         self.predicted += u64::from(timings.predicted);
         self.steps += u64::from(timings.predicted.saturating_sub(1));
         self.predicted_time += timings.predicted_time;
+        self.drafted += u64::from(timings.drafts.drafted);
+        self.accepted += u64::from(timings.drafts.accepted);
     }
 
     /// The sums of several generations.
@@ -104,6 +113,8 @@ impl From<&Totals> for TimingsJson {
             predicted_ms,
             predicted_per_token_ms: ratio(predicted_ms, totals.steps as f64),
             predicted_per_second: ratio(1e3, predicted_ms) * totals.steps as f64,
+            draft_n: (totals.drafted > 0).then_some(totals.drafted),
+            draft_n_accepted: (totals.drafted > 0).then_some(totals.accepted),
         }
     }
 }
@@ -118,6 +129,8 @@ impl From<&Timings> for TimingsJson {
             predicted: timings.predicted.into(),
             steps: timings.predicted.saturating_sub(1).into(),
             predicted_time: timings.predicted_time,
+            drafted: timings.drafts.drafted.into(),
+            accepted: timings.drafts.accepted.into(),
         })
     }
 }
@@ -152,6 +165,8 @@ fn ratio(value: f64, by: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use reprise_engine::Drafts;
+
     use super::*;
 
     #[test]
@@ -162,12 +177,23 @@ mod tests {
             prompt_time: Duration::from_micros(366),
             predicted: 2,
             predicted_time: Duration::from_micros(270),
+            ..Timings::default()
         };
         let json = serde_json::to_string(&TimingsJson::from(&timings)).unwrap();
         assert_eq!(
             json,
             r#"{"cache_n":4,"prompt_n":1,"prompt_ms":0.366,"prompt_per_token_ms":0.366,"prompt_per_second":2732.24043715847,"predicted_n":2,"predicted_ms":0.27,"predicted_per_token_ms":0.27,"predicted_per_second":3703.7037037037035}"#
         );
+    }
+
+    #[test]
+    fn drafts_are_counted_where_there_are_any() {
+        let of = |drafts| {
+            let json = TimingsJson::from(&Timings { predicted: 9, drafts, ..Timings::default() });
+            (json.draft_n, json.draft_n_accepted)
+        };
+        assert_eq!(of(Drafts { drafted: 8, accepted: 0 }), (Some(8), Some(0)));
+        assert_eq!(of(Drafts::default()), (None, None));
     }
 
     #[test]

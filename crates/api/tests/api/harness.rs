@@ -8,7 +8,7 @@ use futures::executor::LocalPool;
 use futures::task::LocalSpawnExt;
 use reprise_api::{ApiConfig, router};
 use reprise_engine::testing::{ScriptedModel, letters, text};
-use reprise_engine::{Engine, EngineConfig, MemoryStore};
+use reprise_engine::{Engine, EngineConfig, MemoryStore, Speculation};
 use reprise_gguf::TokenId;
 use reprise_kv::Ppm;
 use reprise_text::Text;
@@ -43,6 +43,7 @@ pub(crate) fn engine_config() -> EngineConfig {
         micro_batch: 8,
         continuous_batching: true,
         context_shift: false,
+        speculation: None,
         ram_blocks: 16,
         cache_idle_slots: true,
         max_image: 1 << 20,
@@ -85,8 +86,18 @@ impl Server {
     }
 
     pub(crate) fn with_text(model: ScriptedModel, text: Text, config: ApiConfig) -> Self {
+        Self::with_engine(model, text, config, engine_config())
+    }
+
+    /// A server that drafts what followed the last token before.
+    pub(crate) fn speculating(model: ScriptedModel) -> Self {
+        let speculation = Some(Speculation { lookup: 1, draft: 4, hits: 1 });
+        Self::with_engine(model, text(), api_config(), EngineConfig { speculation, ..engine_config() })
+    }
+
+    fn with_engine(model: ScriptedModel, text: Text, config: ApiConfig, engine: EngineConfig) -> Self {
         let clock = model.controls().clock().clone();
-        let (engine, handle) = Engine::new(model, text, Some(MemoryStore::default()), clock, engine_config());
+        let (engine, handle) = Engine::new(model, text, Some(MemoryStore::default()), clock, engine);
         let pool = LocalPool::new();
         pool.spawner().spawn_local(engine.run().map(drop)).expect("a fresh pool takes tasks");
         Self { pool, router: router(handle, config) }

@@ -51,6 +51,38 @@ fn answers_with_every_field_of_the_reference() {
 }
 
 #[test]
+fn drafts_are_counted_in_timings_metrics_and_slots() {
+    let mut server = Server::speculating(saying(4, "abcabcabc"));
+    let answer = server.ask("/completion", &json!({"prompt": ids("abc"), "temperature": 0}));
+    assert_eq!(answer["content"], "abcabcabc");
+    assert_eq!(answer["generation_settings"]["speculative.types"], "none,ngram-simple");
+    // Behind the first token four are drafted and come true; of the next four the last is not what comes.
+    let timings = &answer["timings"];
+    assert_eq!((&timings["draft_n"], &timings["draft_n_accepted"]), (&json!(8), &json!(7)));
+    let slot = server.get("/slots").json()[answer["id_slot"].as_u64().unwrap() as usize].take();
+    assert_eq!(
+        (&slot["speculative"], &slot["params"]["speculative.types"]),
+        (&json!(true), &json!("none,ngram-simple"))
+    );
+    let props = server.get("/props").json();
+    assert_eq!(props["default_generation_settings"]["params"]["speculative.types"], "none");
+    let metrics = server.get("/metrics").text;
+    for line in [
+        "llamacpp:spec_decode_num_draft_tokens_total 8",
+        "llamacpp:spec_decode_num_accepted_tokens_total 7",
+        "llamacpp:spec_decode_num_drafts_total 2",
+        "llamacpp:spec_decode_num_accepted_tokens_per_pos_total{position=\"3\"} 1",
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "{line}: {metrics}");
+    }
+    let body = json!({"prompt": ids("abc"), "temperature": 0, "stream": true, "timings_per_token": true});
+    let (events, _) = server.post("/completion", &body).events();
+    let accepted: Vec<_> = events.iter().map(|event| event["timings"]["draft_n_accepted"].as_u64()).collect();
+    assert_eq!(accepted[..4], [None, Some(1), Some(2), Some(3)]);
+    assert_eq!(events.len(), 11);
+}
+
+#[test]
 fn a_repeated_prompt_comes_from_the_cache() {
     let mut server = Server::new();
     let body = json!({"prompt": "some words", "n_predict": 3, "temperature": 0, "ignore_eos": true});

@@ -208,17 +208,17 @@ impl ScriptedModel {
             let prefix = (0..end)
                 .map(|position| self.read(sequence.blocks, position))
                 .collect::<Result<Vec<_>, _>>()?;
-            match sequence.output {
-                Output::Nothing => {}
-                Output::LastLogits | Output::Top(_) => {
-                    let row = out.logits.len();
-                    out.logits.resize(row + VOCAB, 0.0);
-                    out.logits[row + (self.next)(&prefix).index()] = LEAD;
-                }
-                Output::Hidden => out.hidden.extend(
+            if sequence.output == Output::Hidden {
+                out.hidden.extend(
                     (sequence.start..end)
                         .flat_map(|position| [prefix[position as usize].0 as f32, position as f32]),
-                ),
+                );
+            }
+            let scored = sequence.output.score_rows(sequence.tokens.len());
+            for known in prefix.len() + 1 - scored..=prefix.len() {
+                let row = out.logits.len();
+                out.logits.resize(row + VOCAB, 0.0);
+                out.logits[row + (self.next)(&prefix[..known]).index()] = LEAD;
             }
         }
         give_best(batch, out);
@@ -229,7 +229,9 @@ impl ScriptedModel {
 /// Gives only the best logit of each row if nobody asks for more. The next best ones are equals, which come all or not
 /// at all.
 fn give_best(batch: &[Sequence<'_>], out: &mut StepOutput) {
-    if batch.iter().any(|sequence| sequence.output.wants_scores() && sequence.output != Output::Top(1)) {
+    let more =
+        |output: Output| output.wants_scores() && !matches!(output, Output::Top(1) | Output::EachTop(1));
+    if batch.iter().any(|sequence| more(sequence.output)) {
         return;
     }
     for row in std::mem::take(&mut out.logits).chunks_exact(VOCAB) {

@@ -49,6 +49,7 @@ pub(crate) fn config(slots: u32, context: u32) -> EngineConfig {
         micro_batch: 32,
         continuous_batching: true,
         context_shift: false,
+        speculation: None,
         ram_blocks: 64,
         cache_idle_slots: true,
         max_image: 1 << 20,

@@ -11,4 +11,5 @@ mod property;
 mod queue;
 mod reuse;
 mod slot_files;
+mod speculation;
 mod stopping;

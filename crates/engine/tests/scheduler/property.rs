@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::harness::{Also, Bench, TestStore, config, events, request, result};
 use proptest::prelude::*;
 use reprise_engine::testing::{BOS, ScriptedModel, letter};
-use reprise_engine::{EngineError, Generate, Generation};
+use reprise_engine::{EngineError, Generate, Generation, Speculation};
 use reprise_gguf::TokenId;
 
 /// Something that happens to a server.
@@ -138,6 +138,7 @@ proptest! {
         shift in any::<bool>(),
         ram_blocks in prop_oneof![Just(0_u32), Just(3), Just(40)],
         micro_batch in prop_oneof![Just(2_u32), Just(7), Just(32)],
+        lookup in prop_oneof![Just(None), (1..4_u32).prop_map(Some)],
     ) {
         let config = config(3, 96).also(|config| {
             config.unified = unified;
@@ -145,6 +146,7 @@ proptest! {
             config.context_shift = shift;
             config.ram_blocks = ram_blocks;
             config.micro_batch = micro_batch;
+            config.speculation = lookup.map(|lookup| Speculation { lookup, ..Speculation::default() });
         });
         let model = ScriptedModel::new(config.kv_blocks(), config.micro_batch);
         let mut bench = Bench::with(model, config, TestStore::default());

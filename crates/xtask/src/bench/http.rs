@@ -1,4 +1,4 @@
-//! The servers over HTTP: TTFT cold and cached, decoding, several clients, slot files.
+//! The servers over HTTP: TTFT cold and cached, decoding, several clients, slot files, drafts.
 
 use std::path::PathBuf;
 use std::thread;
@@ -16,9 +16,12 @@ const DECODE_TOKENS: usize = 128;
 const CLIENT_TOKENS: usize = 64;
 const CLIENTS: [usize; 3] = [1, 4, 8];
 const SLOTS: usize = 8;
+/// A text that is copied, and how much of the copy is generated.
+const COPIED_TOKENS: usize = 300;
+const COPY_TOKENS: usize = 256;
 
 /// What is measured of a server in one round, in the order of the table.
-const ROWS: [(&str, &str, Better); 8] = [
+const ROWS: [(&str, &str, Better); 10] = [
     ("TTFT cold, 1k-token prompt", "ms", Better::Lower),
     ("TTFT cached, same prompt", "ms", Better::Lower),
     ("decode, 1 client", "tokens/s", Better::Higher),
@@ -27,6 +30,8 @@ const ROWS: [(&str, &str, Better); 8] = [
     ("aggregate, 8 clients", "tokens/s", Better::Higher),
     ("slot save", "MB/s", Better::Higher),
     ("slot restore", "MB/s", Better::Higher),
+    ("a text copied", "tokens/s", Better::Higher),
+    ("the same with --spec-type ngram-simple", "tokens/s", Better::Higher),
 ];
 
 /// Measures ours and, when there is one, the llama-server `peer`, in turn in every round.
@@ -38,16 +43,21 @@ pub(super) fn run(rounds: usize, threads: usize, peer: Option<PathBuf>) -> Resul
     let context = (SLOTS * 2048).to_string();
     // Without the RAM cache: a cold prompt must be cold in every round.
     let flags = ["-np", "8", "-c", &context, "--slot-save-path", folder, "--cache-ram", "0"];
-    let ours = Server::start(&binary, &model, threads, &flags)?;
-    let peer = peer.map(|binary| Server::start(&binary, &model, threads, &flags)).transpose()?;
+    let drafting = ["-np", "1", "-c", "2048", "--cache-ram", "0", "--spec-type", "ngram-simple"];
+    let start = |binary: PathBuf| {
+        let plain = Server::start(&binary, &model, threads, &flags)?;
+        Ok::<_, anyhow::Error>((plain, Server::start(&binary, &model, threads, &drafting)?))
+    };
+    let ours = start(binary)?;
+    let peer = peer.map(start).transpose()?;
     let mut figures: [Figure; ROWS.len()] = std::array::from_fn(|_| Figure::default());
     for round in 0..rounds {
         eprintln!("round {} of {rounds}", round + 1);
-        for (figure, sample) in figures.iter_mut().zip(measure(&ours.url, round)?) {
+        for (figure, sample) in figures.iter_mut().zip(measure(&ours, round)?) {
             figure.ours.push(sample);
         }
         if let Some(peer) = &peer {
-            for (figure, sample) in figures.iter_mut().zip(measure(&peer.url, round)?) {
+            for (figure, sample) in figures.iter_mut().zip(measure(peer, round)?) {
                 figure.peers.push(sample);
             }
         }
@@ -57,7 +67,9 @@ pub(super) fn run(rounds: usize, threads: usize, peer: Option<PathBuf>) -> Resul
     Ok(())
 }
 
-fn measure(url: &str, round: usize) -> Result<[f64; ROWS.len()]> {
+/// Measures a server, and the same one with drafts.
+fn measure((plain, drafting): &(Server, Server), round: usize) -> Result<[f64; ROWS.len()]> {
+    let url = &plain.url;
     let prompt = prompt(url, round * 100, PROMPT_TOKENS)?;
     let cold = client::stream(url, &prompt, 1, 0)?;
     let warm = client::stream(url, &prompt, DECODE_TOKENS, 0)?;
@@ -78,7 +90,16 @@ fn measure(url: &str, round: usize) -> Result<[f64; ROWS.len()]> {
         aggregate[2],
         written as f64 / 1e6 / save.as_secs_f64(),
         read as f64 / 1e6 / restore.as_secs_f64(),
+        copy_speed(url, round)?,
+        copy_speed(&drafting.url, round)?,
     ])
+}
+
+/// Tokens a second of a text that stands in the prompt and has been begun again.
+fn copy_speed(url: &str, round: usize) -> Result<f64> {
+    let text = prompt(url, round * 100 + 50, COPIED_TOKENS)?;
+    let copied = client::stream(url, &[&text, &text[..COPIED_TOKENS / 8]].concat(), COPY_TOKENS, 0)?;
+    Ok((copied.tokens - 1) as f64 / copied.rest.as_secs_f64())
 }
 
 /// Tokens a second over all clients, each with a short prompt of its own in a slot of its own.
