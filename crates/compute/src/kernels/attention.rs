@@ -51,6 +51,8 @@ pub(crate) fn widen_head(
             Isa::Portable => from.convert_to_f32_slice(to),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 | Isa::Avx512Vnni => super::x86::attention::widen(from, to),
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon | Isa::NeonDot => super::arm::attention::widen(from, to),
             #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
             _ => super::wasm::attention::widen(from, to),
         }
@@ -59,8 +61,8 @@ pub(crate) fn widen_head(
 
 /// Asks for the memory that [`widen_head`] will read.
 #[cfg_attr(
-    not(target_arch = "x86_64"),
-    allow(unused_variables, reason = "only x86 has an instruction for it")
+    not(any(target_arch = "aarch64", target_arch = "x86_64")),
+    allow(unused_variables, reason = "elsewhere there is no instruction for it")
 )]
 pub(crate) fn prefetch_head(isa: Isa, from: &[f16], row: usize, head: Range<usize>) {
     match isa {
@@ -69,6 +71,12 @@ pub(crate) fn prefetch_head(isa: Isa, from: &[f16], row: usize, head: Range<usiz
         Isa::Avx2 | Isa::Avx512Vnni => {
             for from in from.chunks_exact(row) {
                 super::x86::attention::prefetch(&from[head.clone()]);
+            }
+        }
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon | Isa::NeonDot => {
+            for from in from.chunks_exact(row) {
+                super::arm::attention::prefetch(&from[head.clone()]);
             }
         }
         #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
@@ -115,6 +123,10 @@ pub(crate) fn attend(
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 | Isa::Avx512Vnni => {
             super::x86::attention::attend(query, block, visible, softcap, running, out);
+        }
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon | Isa::NeonDot => {
+            super::arm::attention::attend(query, block, visible, softcap, running, out);
         }
         #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
         _ => super::wasm::attention::attend(query, block, visible, softcap, running, out),
