@@ -1,5 +1,8 @@
 //! Attention: scores of eight keys at a time, then the values added 64 elements of a head at a time.
 
+// Counted loops throughout: around vectors, iterator adapters and `array::map` are inlined by link-time optimisation at best.
+#![allow(clippy::needless_range_loop, reason = "see above")]
+
 use std::arch::aarch64::*;
 use std::ops::Range;
 
@@ -95,10 +98,10 @@ fn score(query: &[f32], keys: &[f32]) -> [f32; KEYS] {
     let (keys, _) = keys.as_chunks::<LANES>();
     let vectors = query.len();
     let mut sums = [vdupq_n_f32(0.0); KEYS];
-    for (at, query) in query.iter().enumerate() {
-        let query = load(query);
-        for (key, sum) in sums.iter_mut().enumerate() {
-            *sum = vfmaq_f32(*sum, query, load(&keys[key * vectors + at]));
+    for at in 0..vectors {
+        let query = load(&query[at]);
+        for key in 0..KEYS {
+            sums[key] = vfmaq_f32(sums[key], query, load(&keys[key * vectors + at]));
         }
     }
     let [a, b, c, d, e, f, g, h] = sums;
@@ -120,14 +123,17 @@ fn add_values<const V: usize>(
 ) {
     let (out, _) = out.as_chunks_mut::<LANES>();
     let out = &mut out[..V];
-    let mut sums: [float32x4_t; V] = std::array::from_fn(|v| vmulq_n_f32(load(&out[v]), correction));
+    let mut sums = [vdupq_n_f32(0.0); V];
+    for v in 0..V {
+        sums[v] = vmulq_n_f32(load(&out[v]), correction);
+    }
     for token in visible.clone() {
         let (values, _) = values[token * width..][..V * LANES].as_chunks::<LANES>();
-        for (sum, value) in sums.iter_mut().zip(values) {
-            *sum = vfmaq_n_f32(*sum, load(value), weights[token]);
+        for v in 0..V {
+            sums[v] = vfmaq_n_f32(sums[v], load(&values[v]), weights[token]);
         }
     }
-    for (out, sum) in out.iter_mut().zip(sums) {
-        store(out, sum);
+    for v in 0..V {
+        store(&mut out[v], sums[v]);
     }
 }

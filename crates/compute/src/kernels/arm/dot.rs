@@ -11,23 +11,24 @@ pub(super) trait Dot {
 
     /// Nothing added yet to `from`.
     fn start(from: int32x4_t) -> Self::Sum;
-    /// Adds the products of a word of each row with word `LANE` of the activations.
-    fn add<const LANE: i32>(sum: Self::Sum, weights: int8x16_t, activations: int8x16_t) -> Self::Sum;
+    /// Adds the products of a word of each row with word `WORD % 4` of the activations.
+    fn add<const WORD: usize>(sum: Self::Sum, weights: int8x16_t, activations: int8x16_t) -> Self::Sum;
     /// The sum of each row.
     fn total(sum: Self::Sum) -> int32x4_t;
 }
 
-/// Runs `$body` with `$lane` a constant of 0 to 3: an instruction's operand must be one.
-macro_rules! for_each_lane {
-    ($lane:ident => $body:block) => {
-        for_each_lane!(@ $lane $body 0 1 2 3)
+/// Runs `$body` with `$word` each of the numbers, a constant: as an instruction's operand must be, and for a loop whose
+/// vectors must stay in registers.
+macro_rules! for_each_word {
+    ($word:ident in [$($number:literal)*] $body:block) => {
+        for_each_word!(@ $word $body $($number)*)
     };
-    (@ $lane:ident $body:block $($number:literal)*) => {$({
-        const $lane: i32 = $number;
+    (@ $word:ident $body:block $($number:literal)*) => {$({
+        const $word: usize = $number;
         $body
     })*};
 }
-pub(super) use for_each_lane;
+pub(super) use for_each_word;
 
 /// `sdot`: four products added to a lane at once. Only where it was detected.
 pub(super) struct Quads;
@@ -41,7 +42,7 @@ impl Dot for Quads {
     }
 
     #[inline(always)]
-    fn add<const LANE: i32>(mut sum: int32x4_t, weights: int8x16_t, activations: int8x16_t) -> int32x4_t {
+    fn add<const WORD: usize>(mut sum: int32x4_t, weights: int8x16_t, activations: int8x16_t) -> int32x4_t {
         // The intrinsic is not stable yet, and a function that enables the feature would not be inlined everywhere.
         // SAFETY: registers only; `Isa::NeonDot`, which alone leads here, is available only where the instruction was
         // detected.
@@ -53,7 +54,7 @@ impl Dot for Quads {
                 sum = inout(vreg) sum,
                 weights = in(vreg) weights,
                 activations = in(vreg) activations,
-                lane = const LANE,
+                lane = const WORD % 4,
                 options(pure, nomem, nostack, preserves_flags),
             );
         }
@@ -83,7 +84,7 @@ impl Dot for Narrow {
     }
 
     #[inline(always)]
-    fn add<const LANE: i32>(
+    fn add<const WORD: usize>(
         (from, [low, high]): Self::Sum,
         weights: int8x16_t,
         activations: int8x16_t,
@@ -91,7 +92,7 @@ impl Dot for Narrow {
         // SAFETY: every aarch64 processor has NEON.
         #[allow(unsafe_code)]
         unsafe {
-            let four = splat::<LANE>(activations);
+            let four = splat::<WORD>(activations);
             let low = vmlal_s8(low, vget_low_s8(weights), vget_low_s8(four));
             (from, [low, vmlal_high_s8(high, weights, four)])
         }
@@ -122,7 +123,7 @@ impl Dot for Wide {
     }
 
     #[inline(always)]
-    fn add<const LANE: i32>(
+    fn add<const WORD: usize>(
         (from, [low, high]): Self::Sum,
         weights: int8x16_t,
         activations: int8x16_t,
@@ -130,7 +131,7 @@ impl Dot for Wide {
         // SAFETY: every aarch64 processor has NEON.
         #[allow(unsafe_code)]
         unsafe {
-            let four = splat::<LANE>(activations);
+            let four = splat::<WORD>(activations);
             let low = vpadalq_s16(low, vmull_s8(vget_low_s8(weights), vget_low_s8(four)));
             (from, [low, vpadalq_s16(high, vmull_high_s8(weights, four))])
         }
@@ -146,9 +147,15 @@ impl Dot for Wide {
     }
 }
 
-/// Word `LANE` in every lane.
+/// Word `WORD % 4` in every lane.
 #[inline]
 #[target_feature(enable = "neon")]
-fn splat<const LANE: i32>(words: int8x16_t) -> int8x16_t {
-    vreinterpretq_s8_s32(vdupq_laneq_s32::<LANE>(vreinterpretq_s32_s8(words)))
+fn splat<const WORD: usize>(words: int8x16_t) -> int8x16_t {
+    let words = vreinterpretq_s32_s8(words);
+    vreinterpretq_s8_s32(match WORD % 4 {
+        0 => vdupq_laneq_s32::<0>(words),
+        1 => vdupq_laneq_s32::<1>(words),
+        2 => vdupq_laneq_s32::<2>(words),
+        _ => vdupq_laneq_s32::<3>(words),
+    })
 }

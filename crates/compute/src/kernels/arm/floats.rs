@@ -1,5 +1,8 @@
 //! Float weights: four weight rows times two activation rows in registers.
 
+// Counted loops throughout: around vectors, iterator adapters and `array::map` are inlined by link-time optimisation at best.
+#![allow(clippy::needless_range_loop, reason = "see above")]
+
 use std::any::TypeId;
 use std::arch::aarch64::*;
 use std::cell::RefCell;
@@ -80,29 +83,38 @@ fn tile<const C: usize, const R: usize, T: Float>(
     out: &mut Columns<'_>,
 ) {
     assert!(weights.len() == C * width && x.len() == R * width);
-    let weights: [(&[[T; LANES]], &[T]); C] =
-        std::array::from_fn(|c| weights[c * width..(c + 1) * width].as_chunks());
-    let x: [(&[[f32; LANES]], &[f32]); R] =
-        std::array::from_fn(|r| x[r * width..(r + 1) * width].as_chunks());
+    let count = width / LANES;
+    let mut weight_eights: [&[[T; LANES]]; C] = [&[]; C];
+    for c in 0..C {
+        weight_eights[c] = &weights[c * width..].as_chunks().0[..count];
+    }
+    let mut x_eights: [&[[f32; LANES]]; R] = [&[]; R];
+    for r in 0..R {
+        x_eights[r] = &x[r * width..].as_chunks().0[..count];
+    }
     let mut sums = [[[vdupq_n_f32(0.0); 2]; C]; R];
-    for at in 0..width / LANES {
-        let weights = weights.map(|(eights, _)| load_eight(&eights[at]));
-        for (sums, (eights, _)) in sums.iter_mut().zip(x) {
-            let x = load_eight(&eights[at]);
-            for (sum, weights) in sums.iter_mut().zip(weights) {
-                *sum = [vfmaq_f32(sum[0], weights[0], x[0]), vfmaq_f32(sum[1], weights[1], x[1])];
+    for at in 0..count {
+        let mut eights = [[vdupq_n_f32(0.0); 2]; C];
+        for c in 0..C {
+            eights[c] = load_eight(&weight_eights[c][at]);
+        }
+        for r in 0..R {
+            let x = load_eight(&x_eights[r][at]);
+            for c in 0..C {
+                sums[r][c][0] = vfmaq_f32(sums[r][c][0], eights[c][0], x[0]);
+                sums[r][c][1] = vfmaq_f32(sums[r][c][1], eights[c][1], x[1]);
             }
         }
     }
-    for (r, (sums, (_, x))) in sums.into_iter().zip(x).enumerate() {
+    for r in 0..R {
         let mut values = [0f32; C];
-        for ((value, sum), (_, weights)) in values.iter_mut().zip(sums).zip(weights) {
+        for c in 0..C {
             let mut lanes = [0f32; LANES];
-            store_eight(&mut lanes, sum);
-            for ((lane, weight), x) in lanes.iter_mut().zip(weights).zip(x) {
-                *lane = weight.widen().mul_add(*x, *lane);
+            store_eight(&mut lanes, sums[r][c]);
+            for (lane, at) in lanes.iter_mut().zip(count * LANES..width) {
+                *lane = weights[c * width + at].widen().mul_add(x[r * width + at], *lane);
             }
-            *value = sum8(lanes);
+            values[c] = sum8(lanes);
         }
         out.set(row + r, column, &values);
     }
@@ -122,7 +134,7 @@ fn load_eight<T: Float>(from: &[T; LANES]) -> [float32x4_t; 2] {
     let halves = load_halves(&halves[0]);
     if TypeId::of::<T>() == TypeId::of::<bf16>() {
         let words = [vshll_n_u16::<16>(vget_low_u16(halves)), vshll_high_n_u16::<16>(halves)];
-        words.map(|words| vreinterpretq_f32_u32(words))
+        [vreinterpretq_f32_u32(words[0]), vreinterpretq_f32_u32(words[1])]
     } else {
         [widen(vget_low_u16(halves)), widen(vget_high_u16(halves))]
     }
@@ -131,7 +143,7 @@ fn load_eight<T: Float>(from: &[T; LANES]) -> [float32x4_t; 2] {
 #[inline]
 #[target_feature(enable = "neon")]
 fn store_eight(to: &mut [f32; LANES], from: [float32x4_t; 2]) {
-    for (to, from) in to.as_chunks_mut().0.iter_mut().zip(from) {
-        store(to, from);
-    }
+    let (halves, _) = to.as_chunks_mut();
+    store(&mut halves[0], from[0]);
+    store(&mut halves[1], from[1]);
 }

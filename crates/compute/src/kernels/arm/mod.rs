@@ -70,6 +70,24 @@ fn widen(halves: uint16x4_t) -> float32x4_t {
     vcvt_f32_f16(vreinterpret_f16_u16(halves))
 }
 
+/// One 32-bit word of four rows.
+///
+/// # Safety
+/// Four bytes must be readable at `first + row * stride` for each row.
+#[allow(unsafe_code)]
+#[inline]
+#[target_feature(enable = "neon")]
+unsafe fn gather(first: *const u8, stride: usize) -> uint32x4_t {
+    // SAFETY: the caller's promise; no alignment is asked for.
+    unsafe {
+        let word = |row: usize| first.add(row * stride).cast::<u32>().read_unaligned();
+        let words = vdupq_n_u32(word(0));
+        let words = vsetq_lane_u32::<1>(word(1), words);
+        let words = vsetq_lane_u32::<2>(word(2), words);
+        vsetq_lane_u32::<3>(word(3), words)
+    }
+}
+
 /// Four 32-bit words of four rows: vector `w` of the result holds word `w` of each row.
 ///
 /// # Safety

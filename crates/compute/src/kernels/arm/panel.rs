@@ -4,11 +4,14 @@
 //! activation rows are multiplied as the weights are unpacked; from [`UNPACK_ROWS`] on half a panel is unpacked to memory
 //! that stays in L1, and read from there by tiles of [`TILE`] activation rows.
 
+// Counted loops throughout: around vectors, iterator adapters and `array::map` are inlined by link-time optimisation at best.
+#![allow(clippy::needless_range_loop, reason = "see above")]
+
 use std::arch::aarch64::*;
 use std::cell::RefCell;
 
-use super::dot::{Dot, Narrow, Quads, Wide, for_each_lane};
-use super::{LANES, load_bytes, prefetch_blocks, store, transpose, widen};
+use super::dot::{Dot, Narrow, Quads, Wide, for_each_word};
+use super::{LANES, gather, load_bytes, prefetch_blocks, store, transpose, widen};
 use crate::kernels::Isa;
 use crate::kernels::activations::{BlockScale, Q8Rows};
 use crate::kernels::blocks::{BLOCK, Block32, Quants};
@@ -75,9 +78,13 @@ fn product<D: Dot, B: Block32>(weights: Panel<'_, B>, activations: &Q8Rows, out:
     UNPACKED.with_borrow_mut(|unpacked| {
         for half in 0..GROUPS / HALF {
             unpacked.clear();
-            unpacked.extend((0..blocks).map(|index| {
-                std::array::from_fn(|group| Group::load(weights, half * HALF + group, index, blocks))
-            }));
+            for index in 0..blocks {
+                let first = half * HALF;
+                unpacked.push([
+                    Group::load(weights, first, index, blocks),
+                    Group::load(weights, first + 1, index, blocks),
+                ]);
+            }
             let mut row = 0;
             while row + TILE <= rows {
                 tile::<TILE, D, B>(unpacked, activations, row, half, out);
@@ -110,19 +117,20 @@ fn few<const R: usize, D: Dot, B: Block32>(
             for r in 0..R {
                 let by = &scales[r * blocks + index];
                 let four = words(&quants[r * blocks + index]);
-                let mut dot = D::start(zero_point::<B>(by));
-                for (half, four) in four.into_iter().enumerate() {
-                    for_each_lane!(LANE => {
-                        dot = D::add::<LANE>(dot, unpacked.quants[half * 4 + LANE as usize], four);
-                    });
-                }
-                sums[r][group] = vaddq_f32(sums[r][group], term::<B>(D::total(dot), &unpacked, by));
+                // Two sums, since each addition to one waits for the last.
+                let mut dots = [D::start(zero_point::<B>(by)), D::start(vdupq_n_s32(0))];
+                for_each_word!(WORD in [0 1 2 3 4 5 6 7] {
+                    let half = WORD / 4;
+                    dots[half] = D::add::<WORD>(dots[half], unpacked.quants[WORD], four[half]);
+                });
+                let dot = vaddq_s32(D::total(dots[0]), D::total(dots[1]));
+                sums[r][group] = vaddq_f32(sums[r][group], term::<B>(dot, &unpacked, by));
             }
         }
     }
-    for (r, sums) in sums.into_iter().enumerate() {
-        for (group, sum) in sums.into_iter().enumerate() {
-            set(out, r, group, sum);
+    for r in 0..R {
+        for group in 0..GROUPS {
+            set(out, r, group, sums[r][group]);
         }
     }
 }
@@ -142,29 +150,31 @@ fn tile<const R: usize, D: Dot, B: Block32>(
     let scales = &activations.scales()[row * blocks..][..R * blocks];
     let mut sums = [[vdupq_n_f32(0.0); HALF]; R];
     for (index, groups) in unpacked.iter().enumerate() {
-        let by: [&BlockScale; R] = std::array::from_fn(|r| &scales[r * blocks + index]);
-        let mut dots = by.map(|by| [D::start(zero_point::<B>(by)); HALF]);
-        let four: [[int8x16_t; 2]; R] = std::array::from_fn(|r| words(&quants[r * blocks + index]));
-        for half in 0..2 {
-            for_each_lane!(LANE => {
-                for (group, weights) in groups.iter().enumerate() {
-                    let weights = weights.quants[half * 4 + LANE as usize];
-                    for (dots, four) in dots.iter_mut().zip(four) {
-                        dots[group] = D::add::<LANE>(dots[group], weights, four[half]);
-                    }
-                }
-            });
-        }
+        let mut dots = [[D::start(vdupq_n_s32(0)); HALF]; R];
+        let mut four = [[vdupq_n_s8(0); 2]; R];
         for r in 0..R {
-            for (group, weights) in groups.iter().enumerate() {
-                let term = term::<B>(D::total(dots[r][group]), weights, by[r]);
+            dots[r] = [D::start(zero_point::<B>(&scales[r * blocks + index])); HALF];
+            four[r] = words(&quants[r * blocks + index]);
+        }
+        for_each_word!(WORD in [0 1 2 3 4 5 6 7] {
+            for group in 0..HALF {
+                let weights = groups[group].quants[WORD];
+                for r in 0..R {
+                    dots[r][group] = D::add::<WORD>(dots[r][group], weights, four[r][WORD / 4]);
+                }
+            }
+        });
+        for r in 0..R {
+            let by = &scales[r * blocks + index];
+            for group in 0..HALF {
+                let term = term::<B>(D::total(dots[r][group]), &groups[group], by);
                 sums[r][group] = vaddq_f32(sums[r][group], term);
             }
         }
     }
-    for (r, sums) in sums.into_iter().enumerate() {
-        for (group, sum) in sums.into_iter().enumerate() {
-            set(out, row + r, half * HALF + group, sum);
+    for r in 0..R {
+        for group in 0..HALF {
+            set(out, row + r, half * HALF + group, sums[r][group]);
         }
     }
 }
@@ -235,26 +245,12 @@ impl Group {
                 // The bits stand just before the nibbles.
                 insert_bits(gather(first.add(B::QUANTS_AT - 4), stride), &mut quants);
             }
-            Self { quants: quants.map(|quants| vreinterpretq_s8_u8(quants)), scales, mins }
+            let mut signed = [vdupq_n_s8(0); 8];
+            for i in 0..8 {
+                signed[i] = vreinterpretq_s8_u8(quants[i]);
+            }
+            Self { quants: signed, scales, mins }
         }
-    }
-}
-
-/// One 32-bit word of four rows.
-///
-/// # Safety
-/// Four bytes must be readable at `first + row * stride` for each row.
-#[allow(unsafe_code)]
-#[inline]
-#[target_feature(enable = "neon")]
-unsafe fn gather(first: *const u8, stride: usize) -> uint32x4_t {
-    // SAFETY: the caller's promise; no alignment is asked for.
-    unsafe {
-        let word = |row: usize| first.add(row * stride).cast::<u32>().read_unaligned();
-        let words = vdupq_n_u32(word(0));
-        let words = vsetq_lane_u32::<1>(word(1), words);
-        let words = vsetq_lane_u32::<2>(word(2), words);
-        vsetq_lane_u32::<3>(word(3), words)
     }
 }
 
@@ -269,11 +265,10 @@ fn insert_bits(bits: uint32x4_t, quants: &mut [uint8x16_t; 8]) {
     // SAFETY: the array is a vector long.
     #[allow(unsafe_code)]
     let first = unsafe { vld1q_u8(FIRST_BYTES.as_ptr()) };
-    let masks = [0x0804_0201, 0x8040_2010].map(|mask| vreinterpretq_u8_u32(vdupq_n_u32(mask)));
-    for (byte, pair) in quants.as_chunks_mut::<2>().0.iter_mut().enumerate() {
-        let four = vqtbl1q_u8(bits, vaddq_u8(first, vdupq_n_u8(byte as u8)));
-        for (quants, mask) in pair.iter_mut().zip(masks) {
-            *quants = vbslq_u8(vdupq_n_u8(0x10), vtstq_u8(four, mask), *quants);
-        }
+    let mask = |bits| vreinterpretq_u8_u32(vdupq_n_u32(bits));
+    let masks = [mask(0x0804_0201), mask(0x8040_2010)];
+    for word in 0..8 {
+        let four = vqtbl1q_u8(bits, vaddq_u8(first, vdupq_n_u8(word as u8 / 2)));
+        quants[word] = vbslq_u8(vdupq_n_u8(0x10), vtstq_u8(four, masks[word % 2]), quants[word]);
     }
 }

@@ -1,21 +1,23 @@
 //! K-quants, four rows to a vector as in [`super::panel`], unpacked to memory first: one block at a time for few activation
 //! rows, half a panel for many.
-//!
-//! Quants of formats without minima are unpacked signed, which leaves nothing to take off the dot products.
+
+// Counted loops throughout: around vectors, iterator adapters and `array::map` are inlined by link-time optimisation at best.
+#![allow(clippy::needless_range_loop, reason = "see above")]
+
+mod group;
 
 use std::arch::aarch64::*;
 use std::cell::RefCell;
 
-use bytemuck::Zeroable;
-
-use super::dot::{Dot, Narrow, Quads, for_each_lane};
-use super::{LANES, load_bytes, prefetch_blocks, store, transpose};
+use self::group::Group;
+use super::dot::{Dot, Narrow, Quads, for_each_word};
+use super::{LANES, load_bytes, prefetch_blocks, store};
 use crate::kernels::Isa;
 use crate::kernels::columns::Columns;
 use crate::kernels::padded::with_full_panel;
 use crate::kernels::panel::{PANEL, Panel};
 use crate::kernels::superblocks::activations::{Q8K, Q8KRows};
-use crate::kernels::superblocks::formats::{PART, PARTS, SUPERBLOCK, SuperBlock, Unpacked};
+use crate::kernels::superblocks::formats::{PART, SUPERBLOCK, SuperBlock};
 
 /// Groups of a panel.
 const GROUPS: usize = PANEL / LANES;
@@ -23,19 +25,6 @@ const GROUPS: usize = PANEL / LANES;
 const HALF: usize = GROUPS / 2;
 /// Activation rows from which unpacking half a panel first pays.
 const UNPACK_ROWS: usize = 4;
-
-/// One block of four rows; lane `l` is row `l`'s.
-#[derive(Debug, Clone, Copy)]
-struct Group {
-    /// Vector `w` holds elements `4 * w..4 * w + 4`.
-    quants: [int8x16_t; SUPERBLOCK / 4],
-    /// Of each span of elements that share one.
-    scales: [int32x4_t; PARTS],
-    /// Of each span.
-    mins: [int16x4_t; PARTS],
-    scale: float32x4_t,
-    min: float32x4_t,
-}
 
 thread_local! {
     static UNPACKED: RefCell<Vec<[Group; HALF]>> = const { RefCell::new(Vec::new()) };
@@ -82,9 +71,13 @@ fn product<const TILE: usize, D: Dot, B: SuperBlock>(
     UNPACKED.with_borrow_mut(|unpacked| {
         for half in 0..GROUPS / HALF {
             unpacked.clear();
-            unpacked.extend((0..blocks).map(|index| {
-                std::array::from_fn(|group| Group::load(weights, half * HALF + group, index, blocks))
-            }));
+            for index in 0..blocks {
+                let first = half * HALF;
+                unpacked.push([
+                    Group::load(weights, first * LANES, index, blocks),
+                    Group::load(weights, (first + 1) * LANES, index, blocks),
+                ]);
+            }
             let mut row = 0;
             while row + TILE <= rows {
                 tile::<TILE, D, B>(unpacked, activations, row, half, out);
@@ -109,13 +102,14 @@ fn few<const R: usize, D: Dot, B: SuperBlock>(
     let mut sums = [[[vdupq_n_f32(0.0); 1]; R]; GROUPS];
     for index in 0..blocks {
         prefetch_blocks(weights.blocks.as_ptr(), (blocks + index) * PANEL, PANEL);
-        let by: [&Q8K; R] = std::array::from_fn(|r| &activations.as_slice()[r * blocks + index]);
-        for (group, sums) in sums.iter_mut().enumerate() {
-            accumulate::<R, 1, D, B>(&[Group::load(weights, group, index, blocks)], by, sums);
+        let by = &activations.as_slice()[index..];
+        for group in 0..GROUPS {
+            let unpacked = [Group::load(weights, group * LANES, index, blocks)];
+            accumulate::<R, 1, D, B>(&unpacked, by, blocks, &mut sums[group]);
         }
     }
-    for (group, sums) in sums.into_iter().enumerate() {
-        write(sums, 0, group, out);
+    for group in 0..GROUPS {
+        write(sums[group], 0, group, out);
     }
 }
 
@@ -132,48 +126,56 @@ fn tile<const R: usize, D: Dot, B: SuperBlock>(
     let rows = &activations.as_slice()[row * blocks..][..R * blocks];
     let mut sums = [[vdupq_n_f32(0.0); HALF]; R];
     for (index, groups) in unpacked.iter().enumerate() {
-        let by = std::array::from_fn(|r| &rows[r * blocks + index]);
-        accumulate::<R, HALF, D, B>(groups, by, &mut sums);
+        accumulate::<R, HALF, D, B>(groups, &rows[index..], blocks, &mut sums);
     }
     write(sums, row, half * HALF, out);
 }
 
-/// Adds the products of one block.
+/// Adds the products of one block with the first of `by` and every `blocks`th after it.
 #[inline(never)]
 #[target_feature(enable = "neon")]
 fn accumulate<const R: usize, const G: usize, D: Dot, B: SuperBlock>(
     groups: &[Group; G],
-    by: [&Q8K; R],
+    by: &[Q8K],
+    blocks: usize,
     sums: &mut [[float32x4_t; G]; R],
 ) {
+    let mut rows = [&by[0]; R];
+    for r in 0..R {
+        rows[r] = &by[r * blocks];
+    }
     let none = vdupq_n_s32(0);
     let mut scaled = [[none; G]; R];
     for span in 0..SUPERBLOCK / B::SPAN {
         let mut dots = [[D::start(none); G]; R];
         for part in 0..B::SPAN / PART {
             let part = span * (B::SPAN / PART) + part;
-            let four = by.map(|by| load_bytes(&by.quants.as_chunks::<PART>().0[part]));
-            for_each_lane!(LANE => {
-                for (g, group) in groups.iter().enumerate() {
-                    let weights = group.quants[part * 4 + LANE as usize];
-                    for (dots, four) in dots.iter_mut().zip(four) {
-                        dots[g] = D::add::<LANE>(dots[g], weights, four);
+            let mut four = [vdupq_n_s8(0); R];
+            for r in 0..R {
+                four[r] = load_bytes(&rows[r].quants.as_chunks::<PART>().0[part]);
+            }
+            for_each_word!(WORD in [0 1 2 3] {
+                for g in 0..G {
+                    let weights = groups[g].quants[part * 4 + WORD];
+                    for r in 0..R {
+                        dots[r][g] = D::add::<WORD>(dots[r][g], weights, four[r]);
                     }
                 }
             });
         }
-        for (g, group) in groups.iter().enumerate() {
-            for (scaled, dots) in scaled.iter_mut().zip(dots) {
-                scaled[g] = vmlaq_s32(scaled[g], D::total(dots[g]), group.scales[span]);
+        for g in 0..G {
+            for r in 0..R {
+                scaled[r][g] = vmlaq_s32(scaled[r][g], D::total(dots[r][g]), groups[g].scales[span]);
             }
         }
     }
-    for (r, by) in by.into_iter().enumerate() {
-        for (g, group) in groups.iter().enumerate() {
-            let mut term = vmulq_f32(vcvtq_f32_s32(scaled[r][g]), group.scale);
+    for r in 0..R {
+        let by = rows[r];
+        for g in 0..G {
+            let mut term = vmulq_f32(vcvtq_f32_s32(scaled[r][g]), groups[g].scale);
             if !B::SYMMETRIC {
-                let lowered = vcvtq_f32_s32(lowered::<B>(group, by));
-                term = vsubq_f32(term, vmulq_f32(lowered, group.min));
+                let lowered = vcvtq_f32_s32(lowered::<B>(&groups[g], by));
+                term = vsubq_f32(term, vmulq_f32(lowered, groups[g].min));
             }
             sums[r][g] = vaddq_f32(sums[r][g], vmulq_n_f32(term, by.scale));
         }
@@ -185,9 +187,10 @@ fn accumulate<const R: usize, const G: usize, D: Dot, B: SuperBlock>(
 #[target_feature(enable = "neon")]
 fn lowered<B: SuperBlock>(group: &Group, by: &Q8K) -> int32x4_t {
     let mut lowered = vdupq_n_s32(0);
-    for (span, parts) in by.sums.chunks_exact(B::SPAN / PART).enumerate() {
-        // A part's sum is at most `16 * 128`.
-        lowered = vmlal_n_s16(lowered, group.mins[span], parts.iter().sum());
+    for span in 0..SUPERBLOCK / B::SPAN {
+        // The sum of 32 quants stays far below 2^15.
+        let sum = if B::SPAN == PART { by.sums[span] } else { by.sums[2 * span] + by.sums[2 * span + 1] };
+        lowered = vmlal_n_s16(lowered, group.mins[span], sum);
     }
     lowered
 }
@@ -200,64 +203,14 @@ fn write<const R: usize, const G: usize>(
     group: usize,
     out: &mut Columns<'_>,
 ) {
-    for (r, sums) in sums.into_iter().enumerate() {
-        for (g, sum) in sums.into_iter().enumerate() {
+    for r in 0..R {
+        for g in 0..G {
             let column = (group + g) * LANES;
             if column < out.width() {
                 let mut values = [0f32; LANES];
-                store(&mut values, sum);
+                store(&mut values, sums[r][g]);
                 out.set(row + r, column, &values);
             }
         }
-    }
-}
-
-impl Group {
-    /// Unpacks block `index` of the four rows of a group, in a panel of 16 rows of `blocks` blocks.
-    #[target_feature(enable = "neon")]
-    fn load<B: SuperBlock>(weights: Panel<'_, B>, group: usize, index: usize, blocks: usize) -> Self {
-        let mut rows = [Unpacked::zeroed(); LANES];
-        let (mut scale, mut min) = ([0f32; LANES], [0f32; LANES]);
-        for (row, unpacked) in rows.iter_mut().enumerate() {
-            let block = weights.block(group * LANES + row, index, blocks);
-            block.unpack(unpacked);
-            [scale[row], min[row]] = block.factors();
-        }
-        let mut group = Self {
-            quants: [vdupq_n_s8(0); SUPERBLOCK / 4],
-            scales: [vdupq_n_s32(0); PARTS],
-            mins: [vdup_n_s16(0); PARTS],
-            scale: super::load(&scale),
-            min: super::load(&min),
-        };
-        let first = rows.as_ptr().cast::<u8>();
-        // SAFETY: each field of a row is a multiple of 16 bytes long, and the loops read it to its end.
-        #[allow(unsafe_code)]
-        let field = |offset: usize, at: usize| unsafe {
-            transpose(first.add(offset + at * 16), size_of::<Unpacked>())
-        };
-        for (at, to) in group.quants.as_chunks_mut::<4>().0.iter_mut().enumerate() {
-            let words = field(std::mem::offset_of!(Unpacked, quants), at);
-            *to = words.map(|word| vsubq_s8(vreinterpretq_s8_u8(word), vdupq_n_s8(B::ZERO as i8)));
-        }
-        let parts = B::SPAN / PART;
-        for at in 0..PARTS / 4 {
-            let scales = field(std::mem::offset_of!(Unpacked, scales), at);
-            for (word, twice) in scales.into_iter().enumerate().step_by(parts) {
-                group.scales[(at * 4 + word) / parts] = vshrq_n_s32::<16>(vreinterpretq_s32_u8(twice));
-            }
-        }
-        for at in 0..PARTS / 8 {
-            let mins = field(std::mem::offset_of!(Unpacked, mins), at);
-            for (word, pair) in mins.into_iter().enumerate() {
-                let pair = vreinterpretq_s32_u8(pair);
-                let span = (at * 4 + word) * 2 / parts;
-                group.mins[span] = vmovn_s32(pair);
-                if parts == 1 {
-                    group.mins[span + 1] = vshrn_n_s32::<16>(pair);
-                }
-            }
-        }
-        group
     }
 }
