@@ -1,7 +1,9 @@
 //! `cargo xtask`: everything that a developer of this project runs.
 #![allow(clippy::print_stdout)] // a command-line tool talks to its terminal
 
+mod arm;
 mod bench;
+mod debian;
 mod demo;
 mod modules;
 mod npm;

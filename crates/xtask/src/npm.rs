@@ -80,7 +80,8 @@ pub(crate) fn apt(packages: &[&str]) -> Result<()> {
     )
 }
 
-fn on_path(name: &str) -> Option<PathBuf> {
+/// Where a program is, if it is installed.
+pub(crate) fn on_path(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
 }

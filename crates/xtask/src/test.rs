@@ -6,6 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 
+use crate::arm::{self, Neon};
 use crate::modules::Purpose;
 use crate::process::{self, cargo};
 use crate::{npm, setup, tidy, wasm};
@@ -20,7 +21,7 @@ pub(crate) struct TestArgs {
     #[arg(long)]
     no_browser: bool,
     /// Also what takes long: all scenarios in the browser instead of samples (half an hour for WebGPU on a software adapter,
-    /// which compiles every page's shaders anew), and the lints of what only the browser compiles
+    /// which compiles every page's shaders anew), and the lints of what only the browser or ARM compiles
     #[arg(long)]
     thorough: bool,
 }
@@ -40,7 +41,7 @@ pub(crate) fn run(arguments: &TestArgs) -> Result<()> {
     process::run(&mut cargo(["fmt", "--all", "--check"]))?;
     tidy::check()?;
     licences()?;
-    native(&models, &mut closing)?;
+    native(&models, arguments.thorough, &mut closing)?;
     if arguments.no_browser {
         println!("the browser was left out: --no-browser");
     } else {
@@ -52,16 +53,37 @@ pub(crate) fn run(arguments: &TestArgs) -> Result<()> {
 }
 
 /// What runs on this machine without a browser.
-fn native(models: &Path, closing: &mut Closing) -> Result<()> {
+fn native(models: &Path, thorough: bool, closing: &mut Closing) -> Result<()> {
     process::run(&mut cargo(["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))?;
     // Tests that need a real model are ignored where there is none; here there is.
     let tests = ["test", "--workspace", "--locked", "--", "--include-ignored"];
-    closing.rust(&process::tee(cargo(tests).env("REPRISE_MODELS", models))?);
+    closing.rust("Rust tests", &process::tee(cargo(tests).env("REPRISE_MODELS", models))?);
     let suite = ["test", "--workspace", "--locked", "--test", "suite", "--", "--nocapture"];
     closing.keep(&process::tee(&mut cargo(suite))?, "op suite ");
+    neon(thorough, closing)?;
     // With the tests once more: alone, the binaries would have other features, and all below them be built anew.
     process::run(&mut cargo(["build", "--workspace", "--bins", "--tests", "--locked"]))?;
     closing.conformance("native", &[], models)
+}
+
+/// The kernels for ARM.
+fn neon(thorough: bool, closing: &mut Closing) -> Result<()> {
+    match arm::neon()? {
+        Neon::Native => {}
+        Neon::Emulated(toolchain) => {
+            if thorough {
+                arm::clippy(&toolchain)?;
+            }
+            let text = process::tee(&mut arm::tests(&toolchain))?;
+            ensure!(text.contains("NEON dotprod"), "the emulated processor has no dot products to test");
+            closing.rust("Rust tests of `compute` on emulated ARM", &text);
+            closing.keep(&text, "op suite ");
+        }
+        Neon::Missing(what) => {
+            closing.0.push(format!("NEON kernels: not tested, this machine lacks {what}"));
+        }
+    }
+    Ok(())
 }
 
 /// The engine in Node and in Chromium, the package, the page.
@@ -108,10 +130,10 @@ struct Closing(Vec<String>);
 
 impl Closing {
     /// Sums up the test binaries of `cargo test`.
-    fn rust(&mut self, text: &str) {
+    fn rust(&mut self, name: &str, text: &str) {
         let passed = text.lines().filter_map(|line| line.strip_prefix("test result: ok. "));
         let passed: usize = passed.filter_map(|rest| rest.split(' ').next()?.parse::<usize>().ok()).sum();
-        self.0.push(format!("Rust tests: {passed} passed"));
+        self.0.push(format!("{name}: {passed} passed"));
     }
 
     /// Node's test runner closes with `# pass 12` or `ℹ pass 12`.

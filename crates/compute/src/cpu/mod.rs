@@ -62,7 +62,7 @@ impl Cpu {
         Self::with_isa(threads, Isa::detect())
     }
 
-    /// As [`Cpu::new`], on an instruction set by name (`portable`, `avx2`, `avx512vnni`) instead of the best one.
+    /// As [`Cpu::new`], on an instruction set by name (`portable`, `avx2`, `avx512vnni`, `neon`, `neondotprod`) instead of the best one.
     ///
     /// # Errors
     /// [`ComputeError::Device`] when this machine has none of that name.

@@ -15,9 +15,15 @@ fn the_op_suite_holds_on_every_instruction_set() {
     for &isa in Isa::available() {
         for threads in [1, 3] {
             let report = block_on(suite::run_all(|| Cpu::with_isa(threads, isa), Rounding::EightBit));
+            say(&format!("{}, {threads} threads", isa.name()), &report);
             assert!(report.failures.is_empty(), "{}, {threads} threads: {report}", isa.name());
         }
     }
+}
+
+#[allow(clippy::print_stdout, reason = "the test run on an emulated processor repeats these lines")]
+fn say(variant: &str, report: &suite::Report) {
+    println!("op suite cpu, {variant}: {} passed, {} failed", report.passed, report.failures.len());
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use half::f16;
+use half::slice::HalfFloatSliceExt;
 
 use super::math::{exp, larger, sum8, tanh, tree8};
 #[cfg(target_arch = "x86_64")]
@@ -97,29 +98,36 @@ impl StoredHead<'_> {
 pub(crate) fn widen_head(isa: Isa, head: StoredHead<'_>, tokens: usize, padded: usize, to: &mut [f32]) {
     for (from, to) in head.tokens().zip(to.chunks_exact_mut(padded)).take(tokens) {
         let to = &mut to[..head.head_dim];
-        match (head.kv_type, isa) {
-            #[cfg(target_arch = "x86_64")]
-            (KvType::F16, Isa::Avx2 | Isa::Avx512Vnni) => {
-                super::x86::attention::widen(bytemuck::cast_slice(from), to);
-            }
-            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-            (KvType::F16, Isa::Simd128 | Isa::RelaxedPairs | Isa::RelaxedDot) => {
-                super::wasm::attention::widen(bytemuck::cast_slice(from), to);
-            }
-            (kv_type, isa) => cells::load(isa, kv_type, from, to),
+        match head.kv_type {
+            KvType::F16 => widen_halves(isa, bytemuck::cast_slice(from), to),
+            kv_type => cells::load(isa, kv_type, from, to),
         }
+    }
+}
+
+fn widen_halves(isa: Isa, from: &[f16], to: &mut [f32]) {
+    match isa {
+        Isa::Portable => from.convert_to_f32_slice(to),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 | Isa::Avx512Vnni => super::x86::attention::widen(from, to),
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon | Isa::NeonDot => super::arm::attention::widen(from, to),
+        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+        _ => super::wasm::attention::widen(from, to),
     }
 }
 
 /// Asks for the memory that [`widen_head`] will read of a block.
 #[cfg_attr(
-    not(target_arch = "x86_64"),
-    allow(unused_variables, reason = "only x86 has an instruction for it")
+    not(any(target_arch = "aarch64", target_arch = "x86_64")),
+    allow(unused_variables, reason = "elsewhere there is no instruction for it")
 )]
 pub(crate) fn prefetch_head(isa: Isa, head: StoredHead<'_>) {
     match isa {
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 | Isa::Avx512Vnni => head.tokens().for_each(super::x86::attention::prefetch),
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon | Isa::NeonDot => head.tokens().for_each(super::arm::attention::prefetch),
         _ => {}
     }
 }
@@ -160,6 +168,10 @@ pub(crate) fn attend(
             Isa::Portable => portable(query, block, visible, softcap, running, out),
             #[cfg(target_arch = "x86_64")]
             _ => super::x86::attention::attend(query, block, visible, softcap, running, out),
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon | Isa::NeonDot => {
+                super::arm::attention::attend(query, block, visible, softcap, running, out);
+            }
             #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
             _ => super::wasm::attention::attend(query, block, visible, softcap, running, out),
         }

@@ -12,7 +12,7 @@ pub(crate) const BLOCK: usize = 32;
 /// How a block lays out its quants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(
-    not(any(target_arch = "x86_64", target_feature = "simd128")),
+    not(any(target_arch = "aarch64", target_arch = "x86_64", target_feature = "simd128")),
     allow(dead_code, reason = "portable code asks for the quants themselves")
 )]
 pub(crate) enum Quants {
@@ -28,7 +28,7 @@ pub(crate) enum Quants {
 ///
 /// The scale always lies at byte 0 and the minimum, if any, at byte 2.
 #[cfg_attr(
-    not(any(target_arch = "x86_64", target_feature = "simd128")),
+    not(any(target_arch = "aarch64", target_arch = "x86_64", target_feature = "simd128")),
     allow(dead_code, reason = "portable code asks for the quants themselves")
 )]
 pub(crate) trait Block32: Pod + Send + Sync + std::fmt::Debug {

@@ -1,8 +1,8 @@
 //! Matrix product of float weights (f32, f16, bf16) with f32 activations.
 //!
 //! But for 16-bit weights on AVX-512 (`x86::halves`), an output element is the sum of eight lanes, lane `l` adding the products of elements `l`, `l + 8`, ... in order; the
-//! last elements of a width that is no multiple of eight are padded with zeros. Products are fused on x86
-//! and by relaxed vectors.
+//! last elements of a width that is no multiple of eight are padded with zeros. Products are fused on x86,
+//! on ARM and by relaxed vectors.
 
 use bytemuck::Pod;
 use half::{bf16, f16};
@@ -83,6 +83,8 @@ pub(crate) fn multiply<T: Float>(
         Isa::Portable => portable(weights, width, x, out),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 | Isa::Avx512Vnni => super::x86::floats::multiply(weights, width, x, out),
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon | Isa::NeonDot => super::arm::floats::multiply(weights, width, x, out),
         #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
         _ => super::wasm::floats::multiply(weights, width, x, out),
     }

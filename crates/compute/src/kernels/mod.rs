@@ -7,6 +7,8 @@
 pub(crate) mod activations;
 #[cfg_attr(target_arch = "wasm32", path = "arena/none.rs")]
 pub(crate) mod arena;
+#[cfg(target_arch = "aarch64")]
+mod arm;
 pub(crate) mod attention;
 pub(crate) mod blocks;
 pub(crate) mod cells;
@@ -15,7 +17,11 @@ pub(crate) mod elementwise;
 pub(crate) mod floats;
 pub(crate) mod lines;
 pub(crate) mod math;
-#[cfg(any(target_arch = "x86_64", all(target_arch = "wasm32", target_feature = "simd128")))]
+#[cfg(any(
+    target_arch = "aarch64",
+    target_arch = "x86_64",
+    all(target_arch = "wasm32", target_feature = "simd128")
+))]
 mod padded;
 pub(crate) mod panel;
 pub(crate) mod roof;
@@ -36,6 +42,12 @@ pub(crate) enum Isa {
     /// As `Avx2`, with AVX-512 F, BW, VL and VNNI.
     #[cfg(target_arch = "x86_64")]
     Avx512Vnni,
+    /// ARM's vectors of 128 bits, which every aarch64 processor has.
+    #[cfg(target_arch = "aarch64")]
+    Neon,
+    /// As `Neon`, with dot products of four bytes.
+    #[cfg(target_arch = "aarch64")]
+    NeonDot,
     /// WebAssembly's vectors of 128 bits.
     #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
     Simd128,
@@ -59,7 +71,13 @@ impl Isa {
         return x86::available();
         #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
         return wasm::available();
-        #[cfg(not(any(target_arch = "x86_64", all(target_arch = "wasm32", target_feature = "simd128"))))]
+        #[cfg(target_arch = "aarch64")]
+        return arm::available();
+        #[cfg(not(any(
+            target_arch = "aarch64",
+            target_arch = "x86_64",
+            all(target_arch = "wasm32", target_feature = "simd128")
+        )))]
         &[Self::Portable]
     }
 
@@ -71,6 +89,10 @@ impl Isa {
             Self::Avx2 => "AVX2",
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Vnni => "AVX-512 VNNI",
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => "NEON",
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonDot => "NEON dotprod",
             #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
             Self::Simd128 => "simd128",
             #[cfg(all(target_arch = "wasm32", target_feature = "relaxed-simd"))]
@@ -93,6 +115,9 @@ impl Isa {
             Self::Portable => f(),
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 | Self::Avx512Vnni => x86::run(self, f),
+            // NEON is in the target's baseline.
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon | Self::NeonDot => f(),
             // What a module was compiled for holds for all of its code.
             #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
             _ => f(),

@@ -84,6 +84,8 @@ pub(crate) fn multiply<B: Block32>(
         Isa::Avx2 => super::x86::avx2::multiply(weights, activations, out),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512Vnni => super::x86::vnni::multiply(weights, activations, out),
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon | Isa::NeonDot => super::arm::panel::multiply(isa, weights, activations, out),
         #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
         _ => super::wasm::panel::multiply(isa, weights, activations, out),
     }

@@ -42,6 +42,8 @@ pub(crate) fn multiply<B: SuperBlock>(
         Isa::Avx2 => super::x86::superblocks::avx2::multiply(weights, activations, out),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512Vnni => super::x86::superblocks::vnni::multiply(weights, activations, out),
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon | Isa::NeonDot => super::arm::superblocks::multiply(isa, weights, activations, out),
         #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
         _ => super::wasm::superblocks::multiply(isa, weights.blocks, weights.next, activations, out),
     }

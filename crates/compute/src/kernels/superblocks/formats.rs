@@ -24,7 +24,10 @@ pub(crate) struct Unpacked {
 
 /// The formats by name, for kernels that take the packed bytes apart themselves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "others ask for the unpacked integers"))]
+#[cfg_attr(
+    not(any(target_arch = "aarch64", target_arch = "x86_64")),
+    allow(dead_code, reason = "others ask for the unpacked integers")
+)]
 pub(crate) enum Format {
     Q2K,
     Q3K,
@@ -34,7 +37,10 @@ pub(crate) enum Format {
 }
 
 /// A k-quant.
-#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "others ask for the unpacked integers"))]
+#[cfg_attr(
+    not(any(target_arch = "aarch64", target_arch = "x86_64")),
+    allow(dead_code, reason = "others ask for the unpacked integers")
+)]
 pub(crate) trait SuperBlock: Pod + Send + Sync + std::fmt::Debug {
     /// Its name.
     const FORMAT: Format;
@@ -120,13 +126,13 @@ pub(crate) struct Q6K {
     scale: [u8; 2],
 }
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
 impl Q4K {
     /// Offset of the nibbles; the scales come first.
     pub(crate) const QUANTS_AT: usize = std::mem::offset_of!(Self, quants);
 }
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
 impl Q5K {
     /// Offset of the nibbles; the scales come first.
     pub(crate) const QUANTS_AT: usize = std::mem::offset_of!(Self, quants);
@@ -134,7 +140,7 @@ impl Q5K {
     pub(crate) const HIGH_AT: usize = std::mem::offset_of!(Self, high);
 }
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
 impl Q6K {
     /// Offset of the upper two bits; the nibbles come first.
     pub(crate) const HIGH_AT: usize = std::mem::offset_of!(Self, high);
