@@ -15,7 +15,9 @@ use crate::kernels::arena::Arena;
 use crate::kernels::blocks::{BLOCK, Block32, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0};
 use crate::kernels::floats::{self, Float, GROUP};
 use crate::kernels::panel::{Order, PANEL, Panel};
+use crate::kernels::superblocks;
 use crate::kernels::superblocks::formats::{Q2K, Q3K, Q4K, Q5K, Q6K, SUPERBLOCK, SuperBlock};
+use crate::kernels::weave::{unweave, weave};
 
 /// A matrix `[rows, cols]` in its file's quantisation, or a vector `[1, cols]` as f32.
 #[derive(Debug)]
@@ -122,11 +124,11 @@ impl CpuWeight {
             Storage::Q5_0(blocks) => Storage::Q5_0(blocks.repacked(rows, block32, arena, pool)),
             Storage::Q5_1(blocks) => Storage::Q5_1(blocks.repacked(rows, block32, arena, pool)),
             Storage::Q8_0(blocks) => Storage::Q8_0(blocks.repacked(rows, block32, arena, pool)),
-            Storage::Q2K(blocks) => Storage::Q2K(blocks.repacked(rows, k, arena, pool)),
-            Storage::Q3K(blocks) => Storage::Q3K(blocks.repacked(rows, k, arena, pool)),
-            Storage::Q4K(blocks) => Storage::Q4K(blocks.repacked(rows, k, arena, pool)),
-            Storage::Q5K(blocks) => Storage::Q5K(blocks.repacked(rows, k, arena, pool)),
-            Storage::Q6K(blocks) => Storage::Q6K(blocks.repacked(rows, k, arena, pool)),
+            Storage::Q2K(blocks) => Storage::Q2K(blocks.repacked_k(rows, k, arena, threads)),
+            Storage::Q3K(blocks) => Storage::Q3K(blocks.repacked_k(rows, k, arena, threads)),
+            Storage::Q4K(blocks) => Storage::Q4K(blocks.repacked_k(rows, k, arena, threads)),
+            Storage::Q5K(blocks) => Storage::Q5K(blocks.repacked_k(rows, k, arena, threads)),
+            Storage::Q6K(blocks) => Storage::Q6K(blocks.repacked_k(rows, k, arena, threads)),
         };
         Self { rows, cols, storage }
     }
@@ -230,17 +232,20 @@ impl<T: Plain> Blocks<T> {
 
     /// The panel of these rows of a matrix with `blocks` blocks a row; it begins at a multiple of 16.
     pub(super) fn panel(&self, rows: Range<usize>, blocks: usize) -> Panel<'_, T> {
-        let held = if self.order == Order::Interleaved { PANEL } else { rows.len() };
+        let held = if self.order == Order::Rows { rows.len() } else { PANEL };
         let (blocks, next) = self.as_slice()[rows.start * blocks..].split_at(held * blocks);
         Panel { blocks, next, order: self.order }
     }
+}
 
+impl<T: Plain + Pod> Blocks<T> {
     /// Block `index` of a row of a matrix with `blocks` blocks a row.
-    fn block(&self, row: usize, index: usize, blocks: usize) -> &T {
-        let first = row / PANEL * PANEL;
+    fn block(&self, row: usize, index: usize, blocks: usize) -> T {
+        let (first, row) = (row / PANEL * PANEL, row % PANEL);
         match self.order {
-            Order::Rows => &self.as_slice()[row * blocks + index],
-            Order::Interleaved => self.panel(first..first + PANEL, blocks).block(row - first, index, blocks),
+            Order::Rows => self.as_slice()[(first + row) * blocks + index],
+            Order::Interleaved => *self.panel(first..first + PANEL, blocks).block(row, index, blocks),
+            Order::Woven => unweave(&self.as_slice()[first * blocks + index * PANEL..][..PANEL], row),
         }
     }
 }
@@ -277,22 +282,38 @@ impl<T: Plain> Blocks<T> {
 }
 
 impl<T: Plain + Pod + Send + Sync> Blocks<T> {
-    /// A copy in the arena with the rows of each panel interleaved; rows of zeros fill the last one.
+    /// A copy in the arena, in the order that the kernels want.
+    fn repacked_k(self, rows: usize, blocks: usize, arena: &Arena, threads: &Threads) -> Self
+    where
+        T: SuperBlock,
+    {
+        self.reordered(superblocks::order::<T>(threads.isa), rows, blocks, arena, &threads.pool)
+    }
+
+    /// A copy in the arena with the rows of each panel interleaved.
     fn repacked(self, rows: usize, blocks: usize, arena: &Arena, pool: &Pool) -> Self {
+        self.reordered(Order::Interleaved, rows, blocks, arena, pool)
+    }
+
+    /// A copy in the arena, its panels in an order of 16 rows; rows of zeros fill the last one.
+    fn reordered(self, order: Order, rows: usize, blocks: usize, arena: &Arena, pool: &Pool) -> Self {
         let panel = PANEL * blocks;
         let from = self.as_slice();
         let bytes = arena.put(rows.div_ceil(PANEL) * panel * size_of::<T>(), |to| {
             pool.chunks(bytemuck::cast_slice_mut(to), panel, |index, to: &mut [T]| {
                 let rows = from[index * panel..].chunks(blocks.max(1)).take(PANEL);
                 for (row, from) in rows.enumerate() {
-                    for (index, block) in from.iter().enumerate() {
-                        to[index * PANEL + row] = *block;
+                    for (block, to) in from.iter().zip(to.chunks_exact_mut(PANEL)) {
+                        match order {
+                            Order::Woven => weave(block, row, to),
+                            Order::Interleaved | Order::Rows => to[row] = *block,
+                        }
                     }
                 }
             });
         });
         match bytes {
-            Some(bytes) => Self { bytes, order: Order::Interleaved, block: PhantomData },
+            Some(bytes) => Self { bytes, order, block: PhantomData },
             None => self,
         }
     }

@@ -28,6 +28,7 @@ pub(crate) mod roof;
 pub(crate) mod superblocks;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod wasm;
+pub(crate) mod weave;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 

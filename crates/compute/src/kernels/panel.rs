@@ -38,6 +38,8 @@ pub(crate) enum Order {
     /// The first block of every row, then the second of every row: what a kernel that takes 16 rows side by side reads as
     /// one stream.
     Interleaved,
+    /// As `Interleaved`, and the blocks of the 16 rows [woven](super::weave) together.
+    Woven,
 }
 
 impl<'a, B> Panel<'a, B> {
@@ -45,12 +47,13 @@ impl<'a, B> Panel<'a, B> {
     pub(crate) fn strides(&self, blocks: usize) -> (usize, usize) {
         match self.order {
             Order::Rows => (blocks, 1),
-            Order::Interleaved => (1, PANEL),
+            Order::Interleaved | Order::Woven => (1, PANEL),
         }
     }
 
-    /// Block `index` of a row, in rows of `blocks` blocks.
+    /// Block `index` of a row, in rows of `blocks` blocks that are not woven.
     pub(crate) fn block(&self, row: usize, index: usize, blocks: usize) -> &'a B {
+        debug_assert_ne!(self.order, Order::Woven, "no block lies there");
         let (row_stride, block_stride) = self.strides(blocks);
         &self.blocks[row * row_stride + index * block_stride]
     }
@@ -59,7 +62,7 @@ impl<'a, B> Panel<'a, B> {
     /// If these are not `columns` rows of `blocks` blocks.
     pub(crate) fn check(&self, columns: usize, blocks: usize) {
         assert!(columns <= PANEL, "a panel is at most 16 rows");
-        let rows = if self.order == Order::Interleaved { PANEL } else { columns };
+        let rows = if self.order == Order::Rows { columns } else { PANEL };
         assert_eq!(self.blocks.len(), rows * blocks, "weights and activations differ in width");
     }
 }

@@ -17,10 +17,19 @@ use self::activations::{Q8K, Q8KRows};
 use self::formats::{PART, SuperBlock, Unpacked};
 use super::Isa;
 use super::columns::Columns;
-use super::panel::Panel;
+use super::panel::{Order, Panel};
 
 /// Activation rows that the portable kernel multiplies with a block it has unpacked.
 const TILE: usize = 8;
+
+/// How the kernel for these blocks wants them to lie.
+pub(crate) fn order<B: SuperBlock>(isa: Isa) -> Order {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Vnni if super::x86::superblocks::vnni::weaves(B::FORMAT) => Order::Woven,
+        _ => Order::Interleaved,
+    }
+}
 
 /// Writes the products of a panel with every activation row to `out`.
 ///
@@ -33,6 +42,10 @@ pub(crate) fn multiply<B: SuperBlock>(
     out: &mut Columns<'_>,
 ) {
     weights.check(out.width(), activations.blocks());
+    assert!(
+        weights.order != Order::Woven || order::<B>(isa) == Order::Woven,
+        "this kernel takes no woven blocks"
+    );
     if activations.rows() == 0 {
         return;
     }

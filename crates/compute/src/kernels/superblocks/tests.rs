@@ -9,7 +9,8 @@ use super::activations::quantize;
 use super::formats::{Q2K, Q3K, Q4K, Q5K, Q6K, SUPERBLOCK};
 use super::*;
 use crate::kernels::columns::Output;
-use crate::kernels::panel::{Order, PANEL};
+use crate::kernels::panel::PANEL;
+use crate::kernels::weave::weave;
 
 /// Bytes without a pattern, the same on every run.
 fn noise(len: usize, mut seed: u32) -> Vec<u8> {
@@ -53,7 +54,9 @@ fn product<B: SuperBlock>(isa: Isa, weights: &[B], columns: usize, x: &Q8KRows) 
     let in_rows = product_in(Order::Rows, isa, weights, columns, x);
     // The wasm kernels never see the other order.
     #[cfg(not(target_arch = "wasm32"))]
-    assert_eq!(in_rows, product_in(Order::Interleaved, isa, weights, columns, x), "{}", isa.name());
+    for order in [Order::Interleaved, order::<B>(isa)] {
+        assert_eq!(in_rows, product_in(order, isa, weights, columns, x), "{order:?}, {}", isa.name());
+    }
     in_rows
 }
 
@@ -72,7 +75,12 @@ fn product_in<B: SuperBlock>(order: Order, isa: Isa, weights: &[B], columns: usi
         }
         let mut turned = vec![B::zeroed(); PANEL * x.blocks()];
         for (at, block) in blocks.iter().enumerate() {
-            turned[at % x.blocks() * PANEL + at / x.blocks()] = *block;
+            let (index, row) = (at % x.blocks() * PANEL, at / x.blocks());
+            if order == Order::Woven {
+                weave(block, row, &mut turned[index..index + PANEL]);
+            } else {
+                turned[index + row] = *block;
+            }
         }
         multiply(isa, Panel { blocks: &turned, next: &[], order }, x, &mut part);
     }

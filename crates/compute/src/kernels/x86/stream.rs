@@ -7,6 +7,8 @@ use crate::kernels::panel::{Order, PANEL, Panel};
 
 /// Bytes ahead in one stream: far enough for memory, near enough to be still in the first cache when they are wanted.
 const AHEAD: usize = 3072;
+/// The same in blocks of 16 rows, for those that are larger.
+const BLOCKS_AHEAD: usize = 3;
 
 /// What is read after a panel's blocks, or while they are.
 ///
@@ -31,7 +33,7 @@ impl<B> Ahead<B> {
         let panel = size_of_val(weights.blocks);
         let ahead = match weights.order {
             Order::Rows => panel,
-            Order::Interleaved => panel.min(AHEAD),
+            Order::Interleaved | Order::Woven => panel.min(AHEAD.max(BLOCKS_AHEAD * PANEL * size_of::<B>())),
         };
         Self { first: weights.blocks.as_ptr().cast::<i8>().wrapping_add(ahead), blocks: PhantomData }
     }
@@ -39,10 +41,17 @@ impl<B> Ahead<B> {
     /// Asks for what is wanted that far after block `index` of the panel's rows.
     #[inline(always)]
     pub(super) fn prefetch(self, index: usize) {
+        self.part(index, 0, 1);
+    }
+
+    /// As [`Ahead::prefetch`], of the block one of so many parts: too many lines asked for at once have to wait.
+    #[inline(always)]
+    pub(super) fn part(self, index: usize, part: usize, parts: usize) {
         const LINE: usize = 64;
         let bytes = PANEL * size_of::<B>();
         let next = self.first.wrapping_add(index * bytes);
-        for line in 0..bytes.div_ceil(LINE) {
+        let lines = bytes.div_ceil(LINE);
+        for line in part * lines / parts..(part + 1) * lines / parts {
             // SAFETY: a prefetch of any address, mapped or not, changes nothing but the caches.
             #[allow(unsafe_code)]
             unsafe {

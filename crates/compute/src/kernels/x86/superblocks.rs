@@ -2,4 +2,5 @@
 //! [`super::avx2`].
 
 pub(in crate::kernels) mod avx2;
+mod packed;
 pub(in crate::kernels) mod vnni;
