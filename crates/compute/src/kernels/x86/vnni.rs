@@ -15,7 +15,7 @@ use crate::kernels::padded::with_full_panel;
 use crate::kernels::panel::{PANEL, Panel};
 
 /// Activation rows from which unpacking the panel first pays.
-const UNPACK_ROWS: usize = 5;
+const UNPACK_ROWS: usize = 9;
 
 /// One block of 16 rows in registers.
 #[derive(Clone, Copy)]
@@ -84,6 +84,10 @@ unsafe fn product<B: Block32>(weights: Panel<'_, B>, activations: &Q8Rows, out: 
                 2 => tile::<2, B, _>(packed, activations, 0, out),
                 3 => tile::<3, B, _>(packed, activations, 0, out),
                 4 => tile::<4, B, _>(packed, activations, 0, out),
+                5 => tile::<5, B, _>(packed, activations, 0, out),
+                6 => tile::<6, B, _>(packed, activations, 0, out),
+                7 => tile::<7, B, _>(packed, activations, 0, out),
+                8 => tile::<8, B, _>(packed, activations, 0, out),
                 _ => {}
             }
             return;

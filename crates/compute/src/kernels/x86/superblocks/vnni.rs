@@ -103,6 +103,7 @@ unsafe fn product<B: SuperBlock>(
     out: &mut Columns<'_>,
 ) {
     let rows = activations.rows();
+    let woven = weights.order == Order::Woven;
     // SAFETY: the rows of `weights` are as long as `panel`; the row ranges end at `rows`.
     unsafe {
         match rows {
@@ -110,6 +111,10 @@ unsafe fn product<B: SuperBlock>(
             2 => return few::<2, B>(weights, activations, panel, out),
             3 => return few::<3, B>(weights, activations, panel, out),
             4 => return few::<4, B>(weights, activations, panel, out),
+            5 if woven => return few::<5, B>(weights, activations, panel, out),
+            6 if woven => return few::<6, B>(weights, activations, panel, out),
+            7 if woven => return few::<7, B>(weights, activations, panel, out),
+            8 if woven => return few::<8, B>(weights, activations, panel, out),
             _ => {}
         }
         for (index, target) in panel.iter_mut().enumerate() {
