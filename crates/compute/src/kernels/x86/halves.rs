@@ -19,7 +19,7 @@ use crate::kernels::padded::with_full_panel;
 use crate::kernels::panel::{PANEL, Panel};
 
 /// Activation rows from which widening the panel first pays.
-const WIDEN_ROWS: usize = 5;
+const WIDEN_ROWS: usize = 9;
 /// Activation rows multiplied at a time: sums, running sums and a weight in 32 registers.
 const TILE: usize = 12;
 /// Elements of a block.
@@ -56,9 +56,19 @@ unsafe fn product<T: Float>(weights: Panel<'_, [T; GROUP]>, blocks: usize, x: &[
     let width = blocks * BLOCK;
     let rows = x.len() / width;
     if rows < WIDEN_ROWS {
-        for row in 0..rows {
-            // SAFETY: the caller's promise.
-            unsafe { packed_row(weights, &x[row * width..][..width], row, out) };
+        // SAFETY: the caller's promise.
+        unsafe {
+            match rows {
+                1 => packed_rows::<T, 1>(weights, x, out),
+                2 => packed_rows::<T, 2>(weights, x, out),
+                3 => packed_rows::<T, 3>(weights, x, out),
+                4 => packed_rows::<T, 4>(weights, x, out),
+                5 => packed_rows::<T, 5>(weights, x, out),
+                6 => packed_rows::<T, 6>(weights, x, out),
+                7 => packed_rows::<T, 7>(weights, x, out),
+                8 => packed_rows::<T, 8>(weights, x, out),
+                _ => {}
+            }
         }
         return;
     }
@@ -116,29 +126,39 @@ fn tile<const R: usize>(panel: &[[f32; PANEL]], x: &[f32], row: usize, out: &mut
     }
 }
 
-/// Products with one activation row as the weights lie in memory.
+/// Products with `R` activation rows as the weights lie in memory.
 ///
 /// # Safety
-/// The panel must hold 16 rows as wide as `x`.
+/// The panel must hold 16 rows as wide as each of those in `x`.
 #[allow(unsafe_code)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma,f16c")]
-unsafe fn packed_row<T: Float>(weights: Panel<'_, [T; GROUP]>, x: &[f32], row: usize, out: &mut Columns<'_>) {
-    let (blocks, ahead) = (x.len() / BLOCK, Ahead::of(&weights));
-    let mut sum = _mm512_setzero_ps();
-    for (run_index, xs) in x.chunks(RUN).enumerate() {
-        let mut run = _mm512_setzero_ps();
-        for (at, x) in xs.as_chunks::<BLOCK>().0.iter().enumerate() {
-            let index = run_index * (RUN / BLOCK) + at;
+unsafe fn packed_rows<T: Float, const R: usize>(
+    weights: Panel<'_, [T; GROUP]>,
+    x: &[f32],
+    out: &mut Columns<'_>,
+) {
+    let (xs, _) = x.as_chunks::<BLOCK>();
+    let (blocks, ahead) = (xs.len() / R, Ahead::of(&weights));
+    let mut sums = [_mm512_setzero_ps(); R];
+    for first in (0..blocks).step_by(RUN / BLOCK) {
+        let mut run = [_mm512_setzero_ps(); R];
+        for index in first..blocks.min(first + RUN / BLOCK) {
             ahead.prefetch(index);
             // SAFETY: the caller's promise.
             let eight = unsafe { load(weights, blocks, index) };
-            for (weights, x) in eight.into_iter().zip(x) {
-                run = _mm512_fmadd_ps(weights, _mm512_set1_ps(*x), run);
+            for (r, run) in run.iter_mut().enumerate() {
+                for (weights, x) in eight.into_iter().zip(&xs[r * blocks + index]) {
+                    *run = _mm512_fmadd_ps(weights, _mm512_set1_ps(*x), *run);
+                }
             }
         }
-        sum = _mm512_add_ps(sum, run);
+        for (sum, run) in sums.iter_mut().zip(run) {
+            *sum = _mm512_add_ps(*sum, run);
+        }
     }
-    write(sum, row, out);
+    for (r, sum) in sums.into_iter().enumerate() {
+        write(sum, r, out);
+    }
 }
 
 #[inline]
