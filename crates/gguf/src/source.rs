@@ -22,6 +22,10 @@ pub trait ModelSource {
     /// # Errors
     /// [`SourceError`] when the range reaches past the end or the read fails.
     fn read(&self, range: Range<u64>) -> impl Future<Output = Result<Bytes, SourceError>>;
+
+    /// Says that nobody will read `range` soon: who reads it has a copy. A mapped file gives its pages back, which another
+    /// read, or a view that is still held, brings in again.
+    fn release(&self, _range: Range<u64>) {}
 }
 
 /// A failed read from a [`ModelSource`].

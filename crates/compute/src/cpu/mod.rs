@@ -119,11 +119,13 @@ impl Backend for Cpu {
         source: &S,
         range: Range<u64>,
     ) -> Result<Self::Weight, ComputeError> {
-        let weight = CpuWeight::new(dtype, rows, cols, whole(source, range).await?)?;
-        Ok(match &self.arena {
-            Some(arena) => weight.repacked(arena, &self.threads),
-            None => weight,
-        })
+        let weight = CpuWeight::new(dtype, rows, cols, whole(source, range.clone()).await?)?;
+        let Some(arena) = &self.arena else { return Ok(weight) };
+        let weight = weight.repacked(arena, &self.threads);
+        if rows > 1 {
+            source.release(range);
+        }
+        Ok(weight)
     }
 
     fn tensor(&self, capacity: usize, width: usize) -> Result<Self::Tensor, ComputeError> {
