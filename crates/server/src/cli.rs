@@ -290,6 +290,9 @@ pub(crate) struct ComputeArgs {
     /// Threads; -1 is one for each core
     #[arg(short = 't', long, env = "LLAMA_ARG_THREADS", value_name = "N", default_value_t = -1, allow_negative_numbers = true)]
     pub threads: i32,
+    /// Threads for prompts, and for steps with drafts; -1 is as many as --threads
+    #[arg(long, env = "LLAMA_ARG_THREADS_BATCH", value_name = "N", default_value_t = -1, allow_negative_numbers = true)]
+    pub threads_batch: i32,
     /// Print control tokens in generated text
     #[arg(long)]
     pub special: bool,
@@ -354,6 +357,7 @@ const SHORT_FLAGS: &[(&str, &str)] = &[
     ("-cb", "--cont-batching"),
     ("-nocb", "--no-cont-batching"),
     ("-nr", "--no-repack"),
+    ("-tb", "--threads-batch"),
     ("-ctk", "--cache-type-k"),
     ("-ctv", "--cache-type-v"),
     ("-ub", "--ubatch-size"),

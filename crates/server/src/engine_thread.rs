@@ -42,11 +42,14 @@ pub(crate) fn start(cli: &Cli, store: Option<DirStore>) -> Result<Running> {
         block_on(Gguf::open(&source)).with_context(|| format!("cannot load model '{}'", path.display()))?;
     let text = text(&gguf, &cli.model)?;
 
-    let threads = threads(cli.compute.threads);
+    let decode = threads(cli.compute.threads);
+    let batch = usize::try_from(cli.compute.threads_batch).ok().filter(|&count| count > 0).unwrap_or(decode);
+    let all = decode.max(batch);
     let cpu = match std::env::var("REPRISE_ISA") {
-        Ok(name) => Cpu::on_instructions(threads, &name).context("REPRISE_ISA")?,
-        Err(_) => Cpu::new(threads),
+        Ok(name) => Cpu::on_instructions(all, &name).context("REPRISE_ISA")?,
+        Err(_) => Cpu::new(all),
     };
+    let cpu = cpu.with_limits(decode, batch);
     let cpu = if cli.compute.no_repack { cpu.keep_mapped() } else { cpu };
     let mut options = LoadOptions {
         keys: cli.cache.cache_type_k,

@@ -36,6 +36,8 @@ pub struct Cpu {
     scratch: Scratch,
     /// Where weights are repacked to, if they are.
     arena: Option<Arena>,
+    /// Most threads of a step with one row a sequence, and of others.
+    limits: [usize; 2],
 }
 
 /// What the kernels run on.
@@ -89,13 +91,25 @@ impl Cpu {
         Self { arena: None, ..self }
     }
 
+    /// Uses `decode` of the threads for steps that hold one row a sequence, and `batch` for others: decode is bound by memory,
+    /// which a few threads exhaust.
+    #[must_use]
+    pub fn with_limits(self, decode: usize, batch: usize) -> Self {
+        Self { limits: [decode, batch], ..self }
+    }
+
     /// As [`Cpu::new`], on an instruction set that this machine has.
     pub(crate) fn with_isa(threads: usize, isa: Isa) -> Self {
         Self::on(pool::Pool::new(threads), isa)
     }
 
     fn on(pool: pool::Pool, isa: Isa) -> Self {
-        Self { threads: Threads { pool, isa }, scratch: Scratch::default(), arena: Some(Arena::default()) }
+        Self {
+            threads: Threads { pool, isa },
+            scratch: Scratch::default(),
+            arena: Some(Arena::default()),
+            limits: [usize::MAX; 2],
+        }
     }
 }
 
@@ -137,6 +151,8 @@ impl Backend for Cpu {
     }
 
     fn pass<'a>(&'a mut self, layout: &'a StepLayout<'a>) -> Self::Pass<'a> {
+        let [decode, batch] = self.limits;
+        self.threads.pool.limit(if layout.rows() > layout.sequences.len() { batch } else { decode });
         CpuPass::new(&self.threads, &mut self.scratch, layout)
     }
 

@@ -21,6 +21,8 @@ pub(crate) struct Pool {
     helpers: Option<Helpers>,
     /// Those that the pool started itself.
     threads: Vec<JoinHandle<()>>,
+    /// Most threads that share a task list.
+    limit: AtomicUsize,
 }
 
 impl Pool {
@@ -41,12 +43,19 @@ impl Pool {
 
     /// As [`Pool::new`], with threads that `spawn` starts: each is to run what it is given. `spawn` says whether it could.
     pub(crate) fn with_helpers(threads: usize, spawn: impl FnMut(HelperThread) -> bool) -> Self {
-        Self { helpers: Helpers::spawn(threads.saturating_sub(1), spawn), threads: Vec::new() }
+        let helpers = Helpers::spawn(threads.saturating_sub(1), spawn);
+        Self { helpers, threads: Vec::new(), limit: AtomicUsize::new(usize::MAX) }
+    }
+
+    /// Lets at most so many threads share a task list from now on, the caller counted.
+    pub(crate) fn limit(&self, threads: usize) {
+        self.limit.store(threads.max(1), Ordering::Relaxed);
     }
 
     /// Threads that share a task list, the caller counted.
     pub(crate) fn threads(&self) -> usize {
-        1 + self.helpers.as_ref().map_or(0, Helpers::count)
+        let all = 1 + self.helpers.as_ref().map_or(0, Helpers::count);
+        all.min(self.limit.load(Ordering::Relaxed))
     }
 
     /// Calls `task` for every index below `tasks`, each once, in no particular order. A call from inside a task runs on
@@ -55,12 +64,16 @@ impl Pool {
     /// # Panics
     /// If a task panics.
     pub(crate) fn run(&self, tasks: usize, task: impl Fn(usize) + Sync) {
-        let Some(helpers) = self.helpers.as_ref().filter(|_| tasks > 1) else {
+        let Some(helpers) = self.helpers.as_ref().filter(|_| tasks > 1 && self.threads() > 1) else {
             (0..tasks).for_each(task);
             return;
         };
-        let next = AtomicUsize::new(0);
+        let (next, entered, limit) = (AtomicUsize::new(0), AtomicUsize::new(0), self.threads());
         helpers.share(&|| {
+            // Whoever comes in beyond the limit finds the places taken; the first is not always the caller.
+            if entered.fetch_add(1, Ordering::Relaxed) >= limit {
+                return;
+            }
             loop {
                 let index = next.fetch_add(1, Ordering::Relaxed);
                 if index >= tasks {
@@ -212,6 +225,25 @@ mod tests {
         drop(pool);
         assert!(threads.into_iter().all(|thread| thread.join().is_ok()));
         assert_eq!(total.into_inner(), 101 * 45);
+    }
+
+    #[test]
+    fn no_more_threads_than_the_limit_share_a_list() {
+        let pool = Pool::new(4);
+        for limit in [1, 2, 3] {
+            pool.limit(limit);
+            assert_eq!(pool.threads(), limit);
+            for _ in 0..200 {
+                let seen = Mutex::new(std::collections::HashSet::new());
+                pool.run(16, |_| {
+                    std::thread::yield_now();
+                    seen.lock().unwrap().insert(std::thread::current().id());
+                });
+                assert!(seen.into_inner().unwrap().len() <= limit);
+            }
+        }
+        pool.limit(9);
+        assert_eq!(pool.threads(), 4);
     }
 
     #[test]
