@@ -266,12 +266,13 @@ impl<'a> Call<'a> {
             let base = index * BLOCK_TOKENS;
             let tokens = BLOCK_TOKENS.min(visible.end - base);
             let next = if (index + 1) * BLOCK_TOKENS < end {
-                Some(blocks[index + 1])
+                index + 1
             } else {
                 // The span that this thread is likely to take then.
-                let after = (span + self.threads.pool.threads()) * SPAN;
-                (after < visible.end).then(|| blocks[after / BLOCK_TOKENS])
+                (span + self.threads.pool.threads()) * SPAN / BLOCK_TOKENS
             };
+            // Rows that share this span need not be of equally long sequences.
+            let next = blocks.get(next).copied();
             let seen = |row: &Row| {
                 let seen = self.visible(row.position);
                 seen.start.saturating_sub(base)..seen.end.saturating_sub(base).min(BLOCK_TOKENS)

@@ -69,6 +69,60 @@ fn quantised_keys_turn_and_turn_back() {
     }
 }
 
+/// One row of a sequence of so many tokens in these blocks.
+async fn decoded(cpu: &mut Cpu, kv: &CpuKv, parts: &[(usize, &[u32])]) -> Vec<f32> {
+    const WIDTH: usize = 4 * 16;
+    let sequence =
+        |(row, &(tokens, blocks)): (usize, &(usize, &'_ [u32]))| (row..row + 1, tokens - 1, blocks.to_vec());
+    let parts: Vec<_> = parts.iter().enumerate().map(sequence).collect();
+    let sequences: Vec<_> = parts
+        .iter()
+        .map(|(rows, start, blocks)| SequenceLayout { rows: rows.clone(), start: *start, blocks })
+        .collect();
+    let mut q = cpu.tensor(sequences.len(), WIDTH).unwrap();
+    for (out, sequence) in q.resize("test", sequences.len()).unwrap().chunks_exact_mut(WIDTH).zip(&sequences)
+    {
+        for (i, out) in out.iter_mut().enumerate() {
+            *out = ((i * 7 + sequence.start) % 23) as f32 * 0.1 - 1.0;
+        }
+    }
+    let mut out = cpu.tensor(sequences.len(), WIDTH).unwrap();
+    let layout = StepLayout { sequences: &sequences };
+    let mut pass = cpu.pass(&layout);
+    let spec = crate::Attention { heads: 4, scale: 0.25, window: None, softcap: None };
+    pass.attention(kv, 0, &q, &spec, &mut out);
+    let mut read = Readout::default();
+    pass.finish(Readback::Rows(&out), &mut read).await.unwrap();
+    read.values
+}
+
+#[test]
+fn sequences_that_share_blocks_are_as_if_alone() {
+    let shape = KvShape::f16(1, 2, 16);
+    for &isa in Isa::available() {
+        let mut cpu = Cpu::with_isa(2, isa);
+        let mut kv = cpu.kv(shape, 48).unwrap();
+        for block in 0..48 {
+            let value =
+                |i: usize| half::f16::from_f32(((i * 31 + block as usize * 17) % 97) as f32 * 0.02 - 1.0);
+            let bytes: Vec<u8> = (0..shape.block_bytes() / 2).flat_map(|i| value(i).to_le_bytes()).collect();
+            kv.import(block, 32, &bytes).unwrap();
+        }
+        // A short one and a long one behind the same 256 tokens, in either order, and one that shares nothing.
+        let common: Vec<u32> = (0..8).collect();
+        let short = [common.clone(), vec![8]].concat();
+        let long = [common, (10..38).collect()].concat();
+        let other: Vec<u32> = (38..48).collect();
+        let parts =
+            [(270, short.as_slice()), (1100, long.as_slice()), (300, other.as_slice()), (257, &short)];
+        let alone: Vec<_> = parts.iter().map(|part| block_on(decoded(&mut cpu, &kv, &[*part]))).collect();
+        for order in [[0, 1, 2, 3], [1, 0, 3, 2], [2, 3, 0, 1]] {
+            let together = block_on(decoded(&mut cpu, &kv, &order.map(|i| parts[i])));
+            assert_eq!(together, order.map(|i| alone[i].clone()).concat(), "{}, {order:?}", isa.name());
+        }
+    }
+}
+
 #[test]
 fn results_do_not_depend_on_the_batch() {
     for &isa in Isa::available() {
