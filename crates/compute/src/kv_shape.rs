@@ -40,16 +40,6 @@ impl KvType {
         };
         elements / self.block() * of_block
     }
-
-    /// ggml's number for it.
-    #[must_use]
-    pub fn ggml(self) -> u32 {
-        match self {
-            Self::F16 => 1,
-            Self::Q4_0 => 2,
-            Self::Q8_0 => 8,
-        }
-    }
 }
 
 impl fmt::Display for KvType {

@@ -38,12 +38,18 @@ pub(in crate::kernels) fn widen(from: &[f16], to: &mut [f32]) {
 
 /// Asks for the cache lines of `head`, into the second cache: in the first they would push the widened keys out.
 pub(in crate::kernels) fn prefetch(head: &[u8]) {
+    prefetch_at(head.as_ptr(), head.len());
+}
+
+/// As [`prefetch`], of so many elements that need not be there.
+#[inline(always)]
+fn prefetch_at<E>(at: *const E, elements: usize) {
     const LINE: usize = 64;
-    for first in head.iter().step_by(LINE) {
-        // SAFETY: a prefetch changes nothing but the caches.
+    for line in 0..(elements * size_of::<E>()).div_ceil(LINE) {
+        // SAFETY: a prefetch of any address, mapped or not, changes nothing but the caches.
         #[allow(unsafe_code)]
         unsafe {
-            _mm_prefetch::<_MM_HINT_T1>((&raw const *first).cast());
+            _mm_prefetch::<_MM_HINT_T1>(at.cast::<i8>().wrapping_add(line * LINE));
         }
     }
 }

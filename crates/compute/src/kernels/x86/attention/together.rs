@@ -13,7 +13,7 @@ use std::ops::Range;
 
 use half::f16;
 
-use super::transposed_sums;
+use super::{prefetch_at, transposed_sums};
 use crate::BLOCK_TOKENS;
 use crate::kernels::attention::{LANES, Running};
 use crate::kernels::math::{exp, tanh};
@@ -105,16 +105,6 @@ impl<E> Head<'_, E> {
     }
 }
 
-/// Asks for the `elements` elements at `at`, into the second cache: in the first they would push out what is being read.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn prefetch<E>(at: *const E, elements: usize) {
-    const LINE: usize = 64;
-    for line in 0..(elements * size_of::<E>()).div_ceil(LINE) {
-        _mm_prefetch::<_MM_HINT_T1>(at.cast::<i8>().wrapping_add(line * LINE));
-    }
-}
-
 /// Adds a block's visible tokens to the softmax of every query. The machine has AVX-512.
 ///
 /// # Panics
@@ -164,7 +154,7 @@ unsafe fn attend_some<const Q: usize, E: Element>(
     for first in (visible.start / KEYS * KEYS..visible.end).step_by(KEYS) {
         if E::STREAMS {
             for token in first..first + KEYS {
-                prefetch(next_keys.wrapping_add(token * head.row), width);
+                prefetch_at(next_keys.wrapping_add(token * head.row), width);
             }
         }
         // SAFETY: eight tokens from `first` lie in the block, whose tokens are a multiple of eight.
@@ -186,15 +176,19 @@ unsafe fn attend_some<const Q: usize, E: Element>(
             let (values, out) = (head.values.as_ptr().add(at), out.as_mut_ptr().add(at));
             let next = next_values.wrapping_add(at);
             let call = Values { values, next, row: head.row, out, width };
-            match width - at {
-                64.. => add_values::<Q, 4, E>(&scores, &corrections, visible, call),
-                WIDE.. => add_values::<Q, 1, E>(&scores, &corrections, visible, call),
-                _ => add_eight::<Q, E>(&scores, &corrections, visible, call),
-            }
             at += match width - at {
-                64.. => 64,
-                WIDE.. => WIDE,
-                _ => LANES,
+                64.. => {
+                    add_values::<Q, 4, E>(&scores, &corrections, visible, call);
+                    64
+                }
+                WIDE.. => {
+                    add_values::<Q, 1, E>(&scores, &corrections, visible, call);
+                    WIDE
+                }
+                _ => {
+                    add_eight::<Q, E>(&scores, &corrections, visible, call);
+                    LANES
+                }
             };
         }
     }
@@ -269,7 +263,7 @@ unsafe fn add_values<const Q: usize, const V: usize, E: Element>(
         }
         for token in visible.clone() {
             if E::STREAMS {
-                prefetch(next.wrapping_add(token * row), V * WIDE);
+                prefetch_at(next.wrapping_add(token * row), V * WIDE);
             }
             let by: [__m512; Q] = std::array::from_fn(|q| _mm512_set1_ps(weights[q][token]));
             for v in 0..V {
