@@ -69,6 +69,13 @@ test("a slot is saved, erased, restored, exported and imported", async () => {
   const slot = page.locator(".slot", { has: page.locator(".facts") }).first();
   const fill = () => slot.locator(".slot-fill").innerText();
   const id = (await slot.locator("h3").innerText()).replace("Slot ", "");
+  // The receipt comes before the next look at the slots: a look in the middle of the answer would count too few.
+  const counted = async ([at, digits]) => {
+    const slots = await (await fetch("slots")).json();
+    const shown = document.querySelectorAll(".slot-fill")[at].textContent.split("/")[0].replace(new RegExp(digits, "g"), "");
+    return slots.every((one) => !one.is_processing) && Number(shown) === slots[at].n_prompt_tokens;
+  };
+  await page.waitForFunction(counted, [Number(id), "[^0-9]"]);
   const held = await fill();
   const act = (name) => page.getByRole("button", { name: `${name} slot ${id}` }).click();
 

@@ -10,13 +10,21 @@ import { refreshStorage } from "./storage";
 const BUSY = 250;
 const IDLE = 2500;
 
-/** Asks for the slots; a failure leaves the last picture. */
+/** The number of the last look that was begun, and of the newest one that is drawn. */
+let begun = 0;
+let drawn = 0;
+
+/** Asks for the slots; a failure leaves the last picture, and so does an answer that a younger one has overtaken. */
 export async function refreshSlots(): Promise<void> {
   const current = host();
   if (!current?.listsSlots) return;
+  begun += 1;
+  const look = begun;
   try {
     const slots = (await current.client.slots.list()).map(slotView);
-    if (host() === current) state.slots.value = slots;
+    if (host() !== current || look < drawn) return;
+    drawn = look;
+    state.slots.value = slots;
   } catch {
     // The next look tells; what matters to the reader fails loudly in the conversation.
   }
