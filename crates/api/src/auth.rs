@@ -1,6 +1,35 @@
-//! Who may ask: API keys.
+//! Who may ask, and whose the cache is that answers: API keys.
 
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use reprise_engine::Tenant;
+
+use crate::router::Api;
+
+/// The API as the sender of a request sees it: with keys, what requests leave in the prompt cache is found by requests with the
+/// same key only, unless the host says that all share one (`--cache-shared`).
+pub(crate) struct Caller(pub(crate) Arc<Api>);
+
+impl FromRequestParts<Arc<Api>> for Caller {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Infallible> {
+        let apart = !api.config.api_keys.is_empty() && !api.config.cache_shared;
+        let Some(key) = given_key(&parts.headers).filter(|_| apart) else { return Ok(Self(Arc::clone(api))) };
+        let engine = api.engine.for_tenant(tenant(key));
+        Ok(Self(Arc::new(Api { engine, ..Api::clone(api) })))
+    }
+}
+
+/// The same number for a key after every start.
+fn tenant(key: &[u8]) -> Tenant {
+    let hash = blake3::derive_key("reprise 2026-11 tenant of an API key", key);
+    Tenant(u64::from_le_bytes(*hash.first_chunk().unwrap_or(&[0; 8])))
+}
 
 /// Paths that are open even with keys.
 const PUBLIC: [&str; 3] = ["/health", "/v1/health", "/"];

@@ -1,16 +1,13 @@
 //! Stage 2: `/v1/chat/completions`, `/apply-template`, and counting the tokens of a conversation.
 
-use std::sync::Arc;
-
 use axum::body::Body;
-use axum::extract::State;
 use axum::response::Response;
-use reprise_engine::Kind;
 use reprise_text::LocalTime;
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::body::ok;
+use crate::auth::Caller;
 use crate::router::Api;
 use crate::wire::chat::{Conversation, completion_fields};
 use crate::wire::prompt::WHOLE;
@@ -18,15 +15,15 @@ use crate::wire::reply::Shape;
 use crate::{ApiError, completion};
 
 /// `POST /v1/chat/completions`.
-pub(crate) async fn chat(State(api): State<Arc<Api>>, body: Body) -> Result<Response, ApiError> {
+pub(crate) async fn chat(Caller(api): Caller, body: Body) -> Result<Response, ApiError> {
     let body = api.json(body).await?;
     let prompt = render(&api, &body)?;
     let fields = completion_fields(&body, prompt)?;
-    completion::run(&api, &fields, Kind::Completion, Shape::Chat).await
+    completion::run(&api, &fields, Shape::Chat).await
 }
 
 /// `POST /apply-template`.
-pub(crate) async fn apply_template(State(api): State<Arc<Api>>, body: Body) -> Result<Response, ApiError> {
+pub(crate) async fn apply_template(Caller(api): Caller, body: Body) -> Result<Response, ApiError> {
     #[derive(Serialize)]
     struct Rendered {
         prompt: String,
@@ -38,7 +35,7 @@ pub(crate) async fn apply_template(State(api): State<Arc<Api>>, body: Body) -> R
 }
 
 /// `POST /v1/chat/completions/input_tokens`.
-pub(crate) async fn input_tokens(State(api): State<Arc<Api>>, body: Body) -> Result<Response, ApiError> {
+pub(crate) async fn input_tokens(Caller(api): Caller, body: Body) -> Result<Response, ApiError> {
     #[derive(Serialize)]
     struct Counted {
         input_tokens: usize,

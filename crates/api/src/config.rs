@@ -18,6 +18,8 @@ pub struct ApiConfig {
     pub defaults: Defaults,
     /// Accepted keys (`--api-key`, `--api-key-file`); empty leaves the API open.
     pub api_keys: Vec<String>,
+    /// Keys share one prompt cache (`--cache-shared`).
+    pub cache_shared: bool,
     /// Cross-origin requests.
     pub cors: CorsConfig,
     /// Path in front of every endpoint (`--api-prefix`), without a slash at its end; empty for none.
@@ -98,6 +100,7 @@ impl ApiConfig {
             endpoints: Endpoints::default(),
             defaults: Defaults::default(),
             api_keys: Vec::new(),
+            cache_shared: false,
             cors: CorsConfig::default(),
             prefix: String::new(),
             body_limit: 64 << 20,

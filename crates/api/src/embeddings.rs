@@ -1,9 +1,6 @@
 //! Stage 2: `/embedding` and `/v1/embeddings`: hidden states as vectors.
 
-use std::sync::Arc;
-
 use axum::body::Body;
-use axum::extract::State;
 use axum::response::Response;
 use futures::future::try_join_all;
 use reprise_gguf::TokenId;
@@ -11,6 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::ApiError;
 use crate::body::ok;
+use crate::auth::Caller;
 use crate::router::Api;
 use crate::wire::embedding::{Embeddings, Encoding, Raw};
 use crate::wire::field::{integer, string};
@@ -39,14 +37,14 @@ pub(crate) struct Embedded {
 }
 
 /// `POST /embedding`, `POST /embeddings`.
-pub(crate) async fn native(State(api): State<Arc<Api>>, body: Body) -> Result<Response, ApiError> {
+pub(crate) async fn native(Caller(api): Caller, body: Body) -> Result<Response, ApiError> {
     let pooling = pooling(&api)?;
     let request = Request::parse(&api, &api.json(body).await?)?;
     Ok(ok(&Raw::all(embed(&api, request.texts, pooling, request.norm).await?)))
 }
 
 /// `POST /v1/embeddings`.
-pub(crate) async fn openai(State(api): State<Arc<Api>>, body: Body) -> Result<Response, ApiError> {
+pub(crate) async fn openai(Caller(api): Caller, body: Body) -> Result<Response, ApiError> {
     let pooling = pooling(&api)?;
     if pooling == Pooling::None {
         return Err(ApiError::invalid(

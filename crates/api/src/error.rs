@@ -81,6 +81,7 @@ impl ApiError {
                 | EngineError::Restore(_)
                 | EngineError::Image(_)
                 | EngineError::Room(_) => INVALID,
+                EngineError::Foreign { .. } => (StatusCode::FORBIDDEN, "permission_error"),
                 EngineError::Unsupported(_) => NOT_SUPPORTED,
                 EngineError::PoolExhausted | EngineError::Save(_) | EngineError::Backend(_) => SERVER,
                 EngineError::DeviceLost(_) | EngineError::Closed => UNAVAILABLE,

@@ -1,15 +1,12 @@
 //! Stage 2: `/infill`: code between a prefix and a suffix, for models with fill-in-the-middle tokens.
 
-use std::sync::Arc;
-
 use axum::body::Body;
-use axum::extract::State;
 use axum::response::Response;
-use reprise_engine::Kind;
 use reprise_gguf::TokenId;
 use reprise_text::{Special, Tokenizer};
 use serde_json::{Map, Value};
 
+use crate::auth::Caller;
 use crate::router::Api;
 use crate::wire::field::object;
 use crate::wire::prompt::mixed;
@@ -17,7 +14,7 @@ use crate::wire::reply::Shape;
 use crate::{ApiError, completion};
 
 /// `POST /infill`.
-pub(crate) async fn infill(State(api): State<Arc<Api>>, body: Body) -> Result<Response, ApiError> {
+pub(crate) async fn infill(Caller(api): Caller, body: Body) -> Result<Response, ApiError> {
     let tokenizer = &api.engine.text().tokenizer;
     let marks = Marks::of(tokenizer)?;
     let body = api.json(body).await?;
@@ -33,7 +30,7 @@ pub(crate) async fn infill(State(api): State<Arc<Api>>, body: Body) -> Result<Re
     let tokens = source.arrange(&marks, &room, tokenizer, api.config.defaults.suffix_first);
     let ids = tokens.into_iter().map(|token| Value::from(token.0)).collect();
     fields.insert("prompt".to_owned(), Value::Array(ids));
-    completion::run(&api, &fields, Kind::Infill, Shape::Native).await
+    completion::run(&api, &fields, Shape::Native).await
 }
 
 /// The model's tokens for the parts of a prompt.

@@ -1,20 +1,20 @@
 //! Stage 2: `GET /metrics`, in Prometheus' text format and with llama-server's names.
 
 use std::fmt::Write;
-use std::sync::{Arc, PoisonError};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::Response;
 use reprise_engine::Metrics;
 
 use crate::ApiError;
+use crate::auth::Caller;
 use crate::router::Api;
 
 /// `GET /metrics`.
-pub(crate) async fn metrics(State(api): State<Arc<Api>>) -> Result<Response, ApiError> {
+pub(crate) async fn metrics(Caller(api): Caller) -> Result<Response, ApiError> {
     if !api.config.endpoints.metrics {
         return Err(ApiError::NotSupported(
             "This server does not support metrics endpoint. Start it with `--metrics`".to_owned(),

@@ -1,12 +1,10 @@
 //! Stage 2: what the server is: `/health`, `/v1/models`, `/props`.
 
-use std::sync::Arc;
-
-use axum::extract::State;
 use axum::response::Response;
 
 use crate::ApiError;
 use crate::body::ok;
+use crate::auth::Caller;
 use crate::router::Api;
 use crate::wire::server::{Health, Models, Props, Success};
 
@@ -16,17 +14,17 @@ pub(crate) async fn health() -> Response {
 }
 
 /// `GET /v1/models`, `GET /models`.
-pub(crate) async fn models(State(api): State<Arc<Api>>) -> Response {
+pub(crate) async fn models(Caller(api): Caller) -> Response {
     ok(&Models::new(&api.engine, &api.config))
 }
 
 /// `GET /props`.
-pub(crate) async fn props(State(api): State<Arc<Api>>) -> Response {
+pub(crate) async fn props(Caller(api): Caller) -> Response {
     ok(&Props::new(&api.engine, &api.config))
 }
 
 /// `POST /props`: there is nothing to change, here as in the reference, but `--props` decides who may try.
-pub(crate) async fn change_props(State(api): State<Arc<Api>>) -> Result<Response, ApiError> {
+pub(crate) async fn change_props(Caller(api): Caller) -> Result<Response, ApiError> {
     if api.config.endpoints.props {
         return Ok(ok(&Success::YES));
     }

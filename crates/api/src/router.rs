@@ -18,14 +18,14 @@ use crate::{
 };
 
 /// What every handler may use.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Api {
     pub(crate) engine: EngineHandle,
     pub(crate) config: Arc<ApiConfig>,
     /// Unix time, seconds.
     pub(crate) started: u64,
     /// The counters at the last `GET /metrics`: its gauges are averages since then.
-    pub(crate) scraped: Mutex<Metrics>,
+    pub(crate) scraped: Arc<Mutex<Metrics>>,
 }
 
 impl Api {
@@ -44,7 +44,7 @@ impl Api {
 pub fn router(engine: EngineHandle, config: ApiConfig) -> Router {
     let config = Arc::new(config);
     let started = (config.now)();
-    let api = Api { engine, config: Arc::clone(&config), started, scraped: Mutex::default() };
+    let api = Api { engine, config: Arc::clone(&config), started, scraped: Arc::default() };
     let routes = routes().method_not_allowed_fallback(not_found).with_state(Arc::new(api));
     let routes = match config.prefix.trim_matches('/') {
         "" => routes,

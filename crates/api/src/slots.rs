@@ -2,17 +2,16 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::sync::Arc;
-
 use axum::body::Body;
 use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, Query};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::Response;
 use futures::stream;
 use serde_json::Value;
 
 use crate::body::{ok, read};
+use crate::auth::Caller;
 use crate::router::Api;
 use crate::wire::field::{object, required, string};
 use crate::wire::slot::{Erased, Restored, Saved, Slot};
@@ -21,7 +20,7 @@ use crate::{ApiError, FileName};
 type Parameters = Result<Query<HashMap<String, String>>, QueryRejection>;
 
 /// `GET /slots`; with `fail_on_no_slot` it is an error that all slots are busy.
-pub(crate) async fn list(State(api): State<Arc<Api>>, query: Parameters) -> Result<Response, ApiError> {
+pub(crate) async fn list(Caller(api): Caller, query: Parameters) -> Result<Response, ApiError> {
     let endpoints = &api.config.endpoints;
     if !endpoints.slots {
         return Err(ApiError::NotSupported(
@@ -41,7 +40,7 @@ pub(crate) async fn list(State(api): State<Arc<Api>>, query: Parameters) -> Resu
 ///
 /// An id beyond the slots wraps around, as in the reference; the answer repeats the id that was asked for.
 pub(crate) async fn action(
-    State(api): State<Arc<Api>>,
+    Caller(api): Caller,
     path: Result<Path<String>, PathRejection>,
     query: Parameters,
     headers: HeaderMap,
@@ -66,7 +65,7 @@ pub(crate) async fn action(
 
 /// `GET /slots/{id}/state`: the image of a slot, as a save would write it to a file.
 pub(crate) async fn export(
-    State(api): State<Arc<Api>>,
+    Caller(api): Caller,
     path: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
@@ -85,7 +84,7 @@ pub(crate) async fn export(
 ///
 /// Images are larger than requests: a body may be as large as an image of a full slot.
 pub(crate) async fn import(
-    State(api): State<Arc<Api>>,
+    Caller(api): Caller,
     path: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
     body: Body,

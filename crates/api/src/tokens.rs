@@ -1,9 +1,6 @@
 //! Stage 2: `/tokenize` and `/detokenize`.
 
-use std::sync::Arc;
-
 use axum::body::Body;
-use axum::extract::State;
 use axum::response::Response;
 use reprise_gguf::TokenId;
 use reprise_text::Special;
@@ -12,6 +9,7 @@ use serde_json::Map;
 
 use crate::ApiError;
 use crate::body::ok;
+use crate::auth::Caller;
 use crate::router::Api;
 use crate::wire::field::{Fields, boolean};
 use crate::wire::prompt::{ids, mixed};
@@ -41,7 +39,7 @@ struct Content {
 }
 
 /// `POST /tokenize`.
-pub(crate) async fn tokenize(State(api): State<Arc<Api>>, body: Body) -> Result<Response, ApiError> {
+pub(crate) async fn tokenize(Caller(api): Caller, body: Body) -> Result<Response, ApiError> {
     let body = api.json(body).await?;
     let empty = Map::new();
     let body = body.as_object().unwrap_or(&empty);
@@ -60,7 +58,7 @@ pub(crate) async fn tokenize(State(api): State<Arc<Api>>, body: Body) -> Result<
 }
 
 /// `POST /detokenize`.
-pub(crate) async fn detokenize(State(api): State<Arc<Api>>, body: Body) -> Result<Response, ApiError> {
+pub(crate) async fn detokenize(Caller(api): Caller, body: Body) -> Result<Response, ApiError> {
     let body = api.json(body).await?;
     let tokenizer = &api.engine.text().tokenizer;
     let content = match body.as_object().and_then(|fields| fields.get("tokens")) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use reprise_gguf::TokenId;
-use reprise_kv::{Applied, Placement, Prompt, SlotId, Source};
+use reprise_kv::{Applied, Placement, Prompt, SlotId, Source, Tenant};
 use reprise_model::Forward;
 use tracing::{debug, info};
 
@@ -14,19 +14,19 @@ use crate::outbox::Outbox;
 use crate::sample::Sampler;
 use crate::slot_task::Task;
 use crate::waiting::{Errand, Request};
-use crate::{Clock, EngineError, Event, Finished, Generate, Kind, Placed, SlotStore, StopReason, Timings};
+use crate::{Clock, EngineError, Event, Finished, Generate, Placed, SlotStore, StopReason, Timings};
 
 impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
     /// Takes a request, or refuses at once what can never run. No slot is touched for a refusal.
-    pub(crate) fn submit(&mut self, generate: Generate, events: Outbox) {
+    pub(crate) fn submit(&mut self, tenant: Tenant, generate: Generate, events: Outbox) {
         let id = self.waiting.next_id();
         if let Err(error) = self.check(&generate) {
             info!(task = id, %error, "request refused");
             events.send(Event::Failed(error));
         } else if generate.prompt.is_empty() {
-            self.answer_empty_prompt(generate, &events);
+            self.answer_empty_prompt(tenant, generate, &events);
         } else {
-            self.waiting.push(Errand::Generate(Request { id, generate: Arc::new(generate), events }));
+            self.waiting.push(Errand::Generate(Request { id, tenant, generate: Arc::new(generate), events }));
         }
     }
 
@@ -62,7 +62,7 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
 
     /// Gives a request its slot, or its slots, and gives it back when they are not idle.
     pub(crate) fn start(&mut self, request: Request) -> Option<Request> {
-        let Some((placement, children)) = self.place(&request.generate) else { return Some(request) };
+        let Some((placement, children)) = self.place(request.tenant, &request.generate) else { return Some(request) };
         let samplers = match self.samplers(&request) {
             Ok(samplers) => samplers,
             Err(error) => {
@@ -90,6 +90,7 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
                     _ => format!("copy of slot {first}"),
                 },
                 cached: applied.placement.reused,
+                own: applied.placement.own,
                 evicted: if copy == 0 { evicted } else { 0 },
             };
             let task = Task::new(request.id, generate, placed, sampler, request.events.clone(), now);
@@ -99,25 +100,18 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
         if let Err(error) = self.carry_out(&applied.work) {
             self.fail(request.id, &error, Remains::Drop);
         }
-        self.publish_idle();
+        self.cache.publish_idle();
         None
     }
 
-    /// After each launched request, idle slots share their content with the prompt cache.
-    pub(crate) fn publish_idle(&mut self) {
-        for eviction in self.cache.publish_idle() {
-            debug!("prompt cache: {eviction} dropped to make room");
-        }
-    }
-
     /// Where a request would run: the slot of the first copy, and those of the others.
-    fn place(&self, generate: &Generate) -> Option<(Placement, Vec<SlotId>)> {
+    fn place(&self, tenant: Tenant, generate: &Generate) -> Option<(Placement, Vec<SlotId>)> {
         let prompt = Prompt {
             tokens: &generate.prompt,
             pin: self.pin(generate),
             cache_prompt: generate.cache_prompt,
             reuse_chunk: generate.reuse_chunk,
-            ram: generate.kind == Kind::Completion,
+            tenant,
         };
         if !self.has_room(generate.prompt.len()) {
             return None;
@@ -176,8 +170,8 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
     }
 
     /// There is nothing to do for an empty prompt; llama-server answers it with nothing.
-    fn answer_empty_prompt(&self, generate: Generate, events: &Outbox) {
-        let slot = self.place(&generate).map(|(placement, _)| placement.slot).or(self.pin(&generate));
+    fn answer_empty_prompt(&self, tenant: Tenant, generate: Generate, events: &Outbox) {
+        let slot = self.place(tenant, &generate).map(|(placement, _)| placement.slot).or(self.pin(&generate));
         let request = Arc::new(generate);
         for copy in 0..request.copies {
             let placed = Placed {
@@ -185,6 +179,7 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
                 copy,
                 reason: "nothing to do".into(),
                 cached: 0,
+                own: 0,
                 evicted: 0,
             };
             let finished = Finished {
@@ -212,7 +207,7 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
         let placement = &applied.placement;
         let source = match placement.from {
             Source::Slot => "",
-            Source::Ram(_) => " from the prompt cache",
+            Source::Ram => " from the prompt cache",
         };
         info!(
             slot = %placement.slot,

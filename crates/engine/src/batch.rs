@@ -60,7 +60,10 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
         let started = self.clock.now();
         let sequences: Vec<Sequence<'_>> = entries.iter().map(|entry| entry.sequence(&self.cache)).collect();
         match self.model.forward(&sequences, &mut self.output).await {
-            Ok(()) => self.deliver(&entries, started),
+            Ok(()) => {
+                self.deliver(&entries, started);
+                entries.iter().for_each(|entry| self.cache.publish(entry.slot));
+            }
             Err(failure) => {
                 error!(%failure, requests = entries.len(), "the forward pass failed");
                 let failure = self.failure(&failure);
@@ -207,6 +210,10 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
                 }
             }
         };
+        let evicted: u32 = work.evicted.iter().map(|eviction| eviction.tokens).sum();
+        if let Some(task) = self.task_mut(slot) {
+            task.placed.evicted += evicted;
+        }
         if let Err(error) = self.carry_out(&work) {
             if let Some(id) = self.occupant(slot).map(Occupant::id) {
                 self.fail(id, &error, Remains::Drop);

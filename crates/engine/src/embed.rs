@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use reprise_gguf::TokenId;
-use reprise_kv::{Prompt, SlotId};
+use reprise_kv::{Prompt, SlotId, Tenant};
 use reprise_model::Forward;
 use tokio::sync::oneshot;
 use tracing::info;
@@ -21,17 +21,19 @@ pub(crate) struct Embedding {
     /// Counts requests, together with generations.
     pub(crate) id: u64,
     pub(crate) tokens: Vec<TokenId>,
+    /// Whose text it is.
+    pub(crate) tenant: Tenant,
     pub(crate) reply: Reply,
     /// `[tokens evaluated, width]`.
     rows: Vec<f32>,
 }
 
 impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
-    pub(crate) fn submit_embedding(&mut self, tokens: Vec<TokenId>, reply: Reply) {
+    pub(crate) fn submit_embedding(&mut self, tenant: Tenant, tokens: Vec<TokenId>, reply: Reply) {
         match self.check_embedding(&tokens) {
             Ok(()) => {
                 let id = self.waiting.next_id();
-                self.waiting.push(Errand::Embed(Embedding { id, tokens, reply, rows: Vec::new() }));
+                self.waiting.push(Errand::Embed(Embedding { id, tokens, tenant, reply, rows: Vec::new() }));
             }
             Err(error) => drop(reply.send(Err(error))),
         }
@@ -55,8 +57,13 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
         if !self.has_room(embedding.tokens.len()) {
             return Some(embedding);
         }
-        let prompt =
-            Prompt { tokens: &embedding.tokens, pin: None, cache_prompt: false, reuse_chunk: 0, ram: false };
+        let prompt = Prompt {
+            tokens: &embedding.tokens,
+            pin: None,
+            cache_prompt: false,
+            reuse_chunk: 0,
+            tenant: embedding.tenant,
+        };
         let Some(placement) = self.cache.plan(&prompt, self.millis()) else { return Some(embedding) };
         let Ok(applied) = self.cache.apply(placement) else { return Some(embedding) };
         let slot = applied.placement.slot;
@@ -73,7 +80,7 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
         if let Err(error) = self.carry_out(&applied.work) {
             self.fail(id, &error, Remains::Drop);
         }
-        self.publish_idle();
+        self.cache.publish_idle();
         None
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::future::{Either, select};
 use reprise_gguf::TokenId;
-use reprise_kv::{Cache, Millis, SlotId, Work};
+use reprise_kv::{Cache, Millis, SlotId, Tenant, Work};
 use reprise_model::{Cell, CellRun, CellShift, Forward, StepOutput};
 use reprise_text::Text;
 use tokio::sync::mpsc::error::TryRecvError;
@@ -114,7 +114,7 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
         let slots = cache.slots().map(|_| Slot::default()).collect();
         let wake = Arc::new(Notify::new());
         let shared = Arc::new(Shared { text, model: model.info().clone(), config, wake });
-        let handle = EngineHandle { commands: sender, shared: Arc::clone(&shared) };
+        let handle = EngineHandle { commands: sender, shared: Arc::clone(&shared), tenant: Tenant::default() };
         let engine = Self {
             model,
             store,
@@ -198,16 +198,16 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
 
     fn accept(&mut self, command: Command) {
         match command {
-            Command::Generate(request, events) => self.submit(*request, events),
-            Command::Embed(tokens, reply) => self.submit_embedding(tokens, reply),
+            Command::Generate(tenant, request, events) => self.submit(tenant, *request, events),
+            Command::Embed(tenant, tokens, reply) => self.submit_embedding(tenant, tokens, reply),
             // Whoever asked may have left; then nobody misses the answer.
-            Command::Slots(reply) => drop(reply.send(self.snapshots())),
+            Command::Slots(tenant, reply) => drop(reply.send(self.snapshots(tenant))),
             Command::Metrics(reply) => drop(reply.send(self.metrics_now())),
-            Command::Save(slot, name, reply) => self.submit_save(slot, name, reply),
-            Command::Restore(slot, name, reply) => self.submit_restore(slot, name, reply),
-            Command::Erase(slot, reply) => self.submit_erase(slot, reply),
-            Command::Export(slot, reply) => self.submit_export(slot, reply),
-            Command::Import(slot, image, reply) => self.submit_import(slot, image, reply),
+            Command::Save(tenant, slot, name, reply) => self.submit_save(tenant, slot, name, reply),
+            Command::Restore(tenant, slot, name, reply) => self.submit_restore(tenant, slot, name, reply),
+            Command::Erase(tenant, slot, reply) => self.submit_erase(tenant, slot, reply),
+            Command::Export(tenant, slot, reply) => self.submit_export(tenant, slot, reply),
+            Command::Import(tenant, slot, image, reply) => self.submit_import(tenant, slot, image, reply),
             Command::Drain => self.closing = true,
         }
     }

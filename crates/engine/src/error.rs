@@ -30,6 +30,12 @@ pub enum EngineError {
     /// Not possible with this model or these flags.
     #[error("{0}")]
     Unsupported(String),
+    /// The slot holds another tenant's tokens.
+    #[error("slot {slot} holds tokens of another API key; they are given to that key only")]
+    Foreign {
+        /// The slot.
+        slot: u32,
+    },
     /// A slot file could not be written.
     #[error("Unable to save slot: {0}")]
     Save(StoreError),

@@ -38,7 +38,9 @@ pub struct Placed {
     pub reason: String,
     /// Prompt tokens taken from the cache.
     pub cached: u32,
-    /// Tokens that were lost to make room.
+    /// Of these, tokens that the slot itself showed; the others were held beyond it.
+    pub own: u32,
+    /// Tokens that were lost to make room, for the prompt and for the answer so far.
     pub evicted: u32,
 }
 

@@ -25,15 +25,16 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
                 continue;
             }
             warn!(%slot, task = id, %error, "request failed");
+            if remains == Remains::Drop {
+                // Before it is idle: what an idle slot shows is everybody's, and these cells may be undefined.
+                self.cache.truncate(slot, 0);
+            }
             match self.vacate(slot) {
                 Some(Occupant::Task(mut task)) if !told => task.fail(error.clone(), now),
                 Some(Occupant::Embedding(embedding)) => drop(embedding.reply.send(Err(error.clone()))),
                 _ => {}
             }
             told = true;
-            if remains == Remains::Drop {
-                self.cache.clear(slot);
-            }
         }
     }
 

@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures::Stream;
 use reprise_gguf::TokenId;
+use reprise_kv::Tenant;
 use reprise_model::ModelInfo;
 use reprise_text::Text;
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -20,6 +21,8 @@ use crate::{EngineConfig, EngineError, Event, Generate, Metrics, SlotSnapshot};
 pub struct EngineHandle {
     pub(crate) commands: mpsc::UnboundedSender<Command>,
     pub(crate) shared: Arc<Shared>,
+    /// Who asks.
+    pub(crate) tenant: Tenant,
 }
 
 /// What never changes while the engine runs.
@@ -35,15 +38,15 @@ pub(crate) struct Shared {
 /// What the owner task is asked to do.
 #[derive(Debug)]
 pub(crate) enum Command {
-    Generate(Box<Generate>, Outbox),
-    Embed(Vec<TokenId>, oneshot::Sender<Result<Vec<f32>, EngineError>>),
-    Slots(oneshot::Sender<Vec<SlotSnapshot>>),
+    Generate(Tenant, Box<Generate>, Outbox),
+    Embed(Tenant, Vec<TokenId>, oneshot::Sender<Result<Vec<f32>, EngineError>>),
+    Slots(Tenant, oneshot::Sender<Vec<SlotSnapshot>>),
     Metrics(oneshot::Sender<Metrics>),
-    Save(u32, String, oneshot::Sender<Result<SlotFile, EngineError>>),
-    Restore(u32, String, oneshot::Sender<Result<SlotFile, EngineError>>),
-    Erase(u32, oneshot::Sender<Result<u32, EngineError>>),
-    Export(u32, oneshot::Sender<Result<SlotImage, EngineError>>),
-    Import(u32, Bytes, oneshot::Sender<Result<SlotFile, EngineError>>),
+    Save(Tenant, u32, String, oneshot::Sender<Result<SlotFile, EngineError>>),
+    Restore(Tenant, u32, String, oneshot::Sender<Result<SlotFile, EngineError>>),
+    Erase(Tenant, u32, oneshot::Sender<Result<u32, EngineError>>),
+    Export(Tenant, u32, oneshot::Sender<Result<SlotImage, EngineError>>),
+    Import(Tenant, u32, Bytes, oneshot::Sender<Result<SlotFile, EngineError>>),
     /// Refuse new work, finish what was accepted, then end the owner task.
     Drain,
 }
@@ -83,6 +86,13 @@ impl SlotImage {
 }
 
 impl EngineHandle {
+    /// A handle for one of several who must not notice each other: what a request leaves in the cache is found by requests of
+    /// the same tenant only, and a slot's content is given to nobody else. All handles are the same tenant's otherwise.
+    #[must_use]
+    pub fn for_tenant(&self, tenant: Tenant) -> Self {
+        Self { tenant, ..self.clone() }
+    }
+
     /// Tokenizer and chat template.
     #[must_use]
     pub fn text(&self) -> &Text {
@@ -113,7 +123,7 @@ impl EngineHandle {
         let (sender, events) = outbox::channel(Arc::clone(&self.shared.wake));
         let open = request.copies.max(1);
         // If the engine is gone the sender is dropped here, and the stream says so.
-        let _ = self.commands.send(Command::Generate(Box::new(request), sender));
+        let _ = self.commands.send(Command::Generate(self.tenant, Box::new(request), sender));
         Generation { events, open }
     }
 
@@ -122,15 +132,15 @@ impl EngineHandle {
     /// # Errors
     /// [`EngineError::ContextExceeded`] when the text does not fit a slot.
     pub async fn embed(&self, tokens: Vec<TokenId>) -> Result<Vec<f32>, EngineError> {
-        self.ask(|reply| Command::Embed(tokens, reply)).await?
+        self.ask(|reply| Command::Embed(self.tenant, tokens, reply)).await?
     }
 
-    /// All slots in order. Answered between two steps.
+    /// All slots in order; of what belongs to another tenant no more than that there is something. Answered between two steps.
     ///
     /// # Errors
     /// [`EngineError::Closed`].
     pub async fn slots(&self) -> Result<Vec<SlotSnapshot>, EngineError> {
-        self.ask(Command::Slots).await
+        self.ask(|reply| Command::Slots(self.tenant, reply)).await
     }
 
     /// Counters.
@@ -146,7 +156,7 @@ impl EngineHandle {
     /// # Errors
     /// [`EngineError::Save`].
     pub async fn save(&self, slot: u32, name: String) -> Result<SlotFile, EngineError> {
-        self.ask(|reply| Command::Save(slot, name, reply)).await?
+        self.ask(|reply| Command::Save(self.tenant, slot, name, reply)).await?
     }
 
     /// Replaces a slot's tokens and KV by a saved image. Waits while the slot is busy. On any error the slot keeps what
@@ -155,7 +165,7 @@ impl EngineHandle {
     /// # Errors
     /// [`EngineError::Restore`] or [`EngineError::Image`].
     pub async fn restore(&self, slot: u32, name: String) -> Result<SlotFile, EngineError> {
-        self.ask(|reply| Command::Restore(slot, name, reply)).await?
+        self.ask(|reply| Command::Restore(self.tenant, slot, name, reply)).await?
     }
 
     /// A slot's tokens and KV, as a save would store them. Needs no store. Waits while the slot is busy.
@@ -163,7 +173,7 @@ impl EngineHandle {
     /// # Errors
     /// [`EngineError::Backend`] when the KV cannot be read.
     pub async fn export_slot(&self, slot: u32) -> Result<SlotImage, EngineError> {
-        self.ask(|reply| Command::Export(slot, reply)).await?
+        self.ask(|reply| Command::Export(self.tenant, slot, reply)).await?
     }
 
     /// Replaces a slot's tokens and KV by an image, of this engine or of another with the same model. Needs no store.
@@ -173,7 +183,7 @@ impl EngineHandle {
     /// [`EngineError::Restore`] when the image is larger than a slot's can be, [`EngineError::Image`] or
     /// [`EngineError::Room`].
     pub async fn import_slot(&self, slot: u32, image: Bytes) -> Result<SlotFile, EngineError> {
-        self.ask(|reply| Command::Import(slot, image, reply)).await?
+        self.ask(|reply| Command::Import(self.tenant, slot, image, reply)).await?
     }
 
     /// Empties a slot and answers how many tokens it held. Waits while the slot is busy.
@@ -181,7 +191,7 @@ impl EngineHandle {
     /// # Errors
     /// [`EngineError::Closed`].
     pub async fn erase(&self, slot: u32) -> Result<u32, EngineError> {
-        self.ask(|reply| Command::Erase(slot, reply)).await?
+        self.ask(|reply| Command::Erase(self.tenant, slot, reply)).await?
     }
 
     /// Asks the engine to refuse new work, finish what it has accepted and stop.

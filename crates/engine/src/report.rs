@@ -2,29 +2,31 @@
 
 use std::time::Duration;
 
+use reprise_kv::{SlotId, SlotView, Tenant};
 use reprise_model::Forward;
 
-use crate::engine::{Engine, Occupant};
+use crate::engine::{Engine, Occupant, Slot};
 use crate::{Clock, Metrics, SlotSnapshot, SlotStore, SlotTask};
 
 impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
-    pub(crate) fn snapshots(&self) -> Vec<SlotSnapshot> {
+    pub(crate) fn snapshots(&self, tenant: Tenant) -> Vec<SlotSnapshot> {
         let tokenizer = &self.shared.text.tokenizer;
-        self.cache
-            .slots()
-            .zip(&self.slots)
-            .map(|((id, view), slot)| SlotSnapshot {
+        let snapshot = |((id, view), slot): ((SlotId, SlotView<'_>), &Slot)| {
+            let own = view.tenant == tenant;
+            let task = match &slot.occupant {
+                Some(Occupant::Task(task)) => Some(task.snapshot()),
+                _ => slot.previous.clone(),
+            };
+            SlotSnapshot {
                 id: id.0,
                 context: view.n_ctx,
-                tokens: view.len(),
-                text: tokenizer.decode(view.tokens),
+                tokens: if own { view.len() } else { 0 },
+                text: if own { tokenizer.decode(view.tokens) } else { String::new() },
                 processing: slot.occupant.is_some(),
-                task: match &slot.occupant {
-                    Some(Occupant::Task(task)) => Some(self.assessed(task.snapshot())),
-                    _ => slot.previous.clone().map(|task| self.assessed(task)),
-                },
-            })
-            .collect()
+                task: task.filter(|_| own).map(|task| self.assessed(task)),
+            }
+        };
+        self.cache.slots().zip(&self.slots).map(snapshot).collect()
     }
 
     /// With the time that the cache has saved.

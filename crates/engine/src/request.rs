@@ -11,8 +11,6 @@ use crate::sample::Sampling;
 pub struct Generate {
     /// The prompt, BOS included where the model wants one.
     pub prompt: Vec<TokenId>,
-    /// What kind of task it is.
-    pub kind: Kind,
     /// How many completions of the same prompt (`n_cmpl`, `n`), at least one.
     pub copies: u32,
     /// Raw `id_slot`. `None` and -1 mean any slot; everything else wraps, see [`crate::EngineHandle::slot_of`].
@@ -39,15 +37,6 @@ pub struct Generate {
     pub timings_per_token: bool,
     /// Silence after which a [`crate::Event::Heartbeat`] is sent; `None` never.
     pub heartbeat: Option<Duration>,
-}
-
-/// Kinds of generation that the cache treats differently.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// Completion or chat.
-    Completion,
-    /// Fill in the middle: does not use the host-memory prompt cache (llama-server).
-    Infill,
 }
 
 /// When a generation stops by itself.

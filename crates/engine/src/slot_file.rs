@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use reprise_kv::image::{self, Encoder, Expected, Image, ImageHeader, Layout};
-use reprise_kv::{SlotId, Staged};
+use reprise_kv::{SlotId, Staged, Tenant};
 use reprise_model::{Forward, KvType};
 use tokio::sync::oneshot;
 use tracing::{info, warn};
@@ -17,6 +17,8 @@ use crate::{Clock, EngineError, SlotFile, SlotImage, SlotStore, StoreError};
 #[derive(Debug)]
 pub(crate) struct SlotJob {
     pub(crate) slot: SlotId,
+    /// Who asks.
+    tenant: Tenant,
     action: Action,
 }
 
@@ -42,6 +44,11 @@ impl SlotJob {
         }
     }
 
+    /// Whether it gives away what the slot holds.
+    fn reads(&self) -> bool {
+        matches!(self.action, Action::Save(..) | Action::Export(_))
+    }
+
     pub(crate) fn fail(self, error: EngineError) {
         match self.action {
             Action::Save(_, reply) | Action::Restore(_, reply) | Action::Import(_, reply) => {
@@ -54,41 +61,41 @@ impl SlotJob {
 }
 
 impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
-    pub(crate) fn submit_save(&mut self, slot: u32, name: String, reply: Reply<SlotFile>) {
+    pub(crate) fn submit_save(&mut self, tenant: Tenant, slot: u32, name: String, reply: Reply<SlotFile>) {
         if let Err(error) = self.check_store() {
             drop(reply.send(Err(error)));
             return;
         }
-        self.submit_action(slot, Action::Save(name, reply));
+        self.submit_action(tenant, slot, Action::Save(name, reply));
     }
 
-    pub(crate) fn submit_restore(&mut self, slot: u32, name: String, reply: Reply<SlotFile>) {
+    pub(crate) fn submit_restore(&mut self, tenant: Tenant, slot: u32, name: String, reply: Reply<SlotFile>) {
         if let Err(error) = self.check_store() {
             drop(reply.send(Err(error)));
             return;
         }
-        self.submit_action(slot, Action::Restore(name, reply));
+        self.submit_action(tenant, slot, Action::Restore(name, reply));
     }
 
-    pub(crate) fn submit_erase(&mut self, slot: u32, reply: Reply<u32>) {
-        self.submit_action(slot, Action::Erase(reply));
+    pub(crate) fn submit_erase(&mut self, tenant: Tenant, slot: u32, reply: Reply<u32>) {
+        self.submit_action(tenant, slot, Action::Erase(reply));
     }
 
-    pub(crate) fn submit_export(&mut self, slot: u32, reply: Reply<SlotImage>) {
-        self.submit_action(slot, Action::Export(reply));
+    pub(crate) fn submit_export(&mut self, tenant: Tenant, slot: u32, reply: Reply<SlotImage>) {
+        self.submit_action(tenant, slot, Action::Export(reply));
     }
 
-    pub(crate) fn submit_import(&mut self, slot: u32, image: Bytes, reply: Reply<SlotFile>) {
-        self.submit_action(slot, Action::Import(image, reply));
+    pub(crate) fn submit_import(&mut self, tenant: Tenant, slot: u32, image: Bytes, reply: Reply<SlotFile>) {
+        self.submit_action(tenant, slot, Action::Import(image, reply));
     }
 
-    fn submit_action(&mut self, slot: u32, action: Action) {
+    fn submit_action(&mut self, tenant: Tenant, slot: u32, action: Action) {
         if self.closing {
-            SlotJob { slot: SlotId(slot), action }.fail(EngineError::Closed);
+            SlotJob { slot: SlotId(slot), tenant, action }.fail(EngineError::Closed);
             return;
         }
         let slot = SlotId(slot % self.shared.config.slots.max(1));
-        self.waiting.push(Errand::Slot(SlotJob { slot, action }));
+        self.waiting.push(Errand::Slot(SlotJob { slot, tenant, action }));
     }
 
     /// An engine that is closing says so first.
@@ -98,15 +105,22 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
 
     /// Does what was asked; the slot is idle.
     pub(crate) async fn slot_job(&mut self, job: SlotJob) {
-        let SlotJob { slot, action } = job;
         let started = self.clock.now();
+        let view = self.cache.slot(job.slot);
+        if job.reads() && !view.is_empty() && view.tenant != job.tenant {
+            warn!(slot = %job.slot, "slot {} holds another client's tokens: refused", job.slot);
+            let slot = job.slot.0;
+            job.fail(EngineError::Foreign { slot });
+            return;
+        }
+        let SlotJob { slot, tenant, action } = job;
         match action {
             Action::Save(name, reply) => {
                 let saved = self.save(slot, &name).await;
                 drop(reply.send(self.report("saved", slot, Some(&name), started, saved)));
             }
             Action::Restore(name, reply) => {
-                let restored = self.restore(slot, &name).await;
+                let restored = self.restore(slot, tenant, &name).await;
                 drop(reply.send(self.report("restored", slot, Some(&name), started, restored)));
             }
             Action::Export(reply) => {
@@ -116,7 +130,7 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
                 drop(reply.send(image));
             }
             Action::Import(image, reply) => {
-                let imported = self.take_image(slot, &image);
+                let imported = self.take_image(slot, tenant, &image);
                 drop(reply.send(self.report("imported", slot, None, started, imported)));
             }
             Action::Erase(reply) => {
@@ -157,10 +171,10 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
         Ok((tokens, bytes))
     }
 
-    async fn restore(&mut self, slot: SlotId, name: &str) -> Result<(u32, u64), EngineError> {
+    async fn restore(&mut self, slot: SlotId, tenant: Tenant, name: &str) -> Result<(u32, u64), EngineError> {
         let store = self.store.as_ref().ok_or_else(no_store)?;
         let bytes = store.fetch(name, self.shared.config.max_image).await.map_err(EngineError::Restore)?;
-        self.take_image(slot, &bytes)
+        self.take_image(slot, tenant, &bytes)
     }
 
     /// A slot's tokens and KV as an image.
@@ -168,7 +182,7 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
         let view = self.cache.slot(slot);
         let (tokens, blocks) = (view.len(), view.blocks.to_vec());
         let header = ImageHeader {
-            fingerprint: self.shared.model.fingerprint,
+            fingerprint: self.fingerprint(view.tenant),
             layout: self.layout(),
             tokens: view.tokens.to_vec(),
         };
@@ -186,19 +200,19 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
     }
 
     /// Replaces a slot's tokens and KV by an image, all of it or nothing.
-    fn take_image(&mut self, slot: SlotId, bytes: &Bytes) -> Result<(u32, u64), EngineError> {
+    fn take_image(&mut self, slot: SlotId, tenant: Tenant, bytes: &Bytes) -> Result<(u32, u64), EngineError> {
         let (found, limit) = (bytes.len() as u64, self.shared.config.max_image);
         if found > limit {
             return Err(EngineError::Restore(StoreError::TooLarge { found, limit }));
         }
         let expected = Expected {
-            fingerprint: self.shared.model.fingerprint,
+            fingerprint: self.fingerprint(tenant),
             layout: self.layout(),
             vocab: u32::try_from(self.shared.model.vocab).unwrap_or(u32::MAX),
             max_tokens: self.cache.slot(slot).n_ctx,
         };
         let image = Image::decode(bytes, &expected).map_err(EngineError::Image)?;
-        let staged = self.cache.restore(slot, &image.header().tokens).map_err(EngineError::Room)?;
+        let staged = self.cache.restore(slot, tenant, &image.header().tokens).map_err(EngineError::Room)?;
         for purged in &staged.purged {
             info!(slot = %purged, "slot {purged} emptied: the restore needs its cells");
         }
@@ -219,6 +233,13 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
             self.model.import(block.index(), tokens, payload).map_err(|error| self.failure(&error))?;
         }
         Ok(())
+    }
+
+    /// Of the model and of whose tokens they are: an image restores where it was made, and for whom.
+    fn fingerprint(&self, tenant: Tenant) -> [u8; 32] {
+        let mut fingerprint = self.shared.model.fingerprint;
+        fingerprint.iter_mut().zip(tenant.0.to_le_bytes()).for_each(|(byte, salt)| *byte ^= salt);
+        fingerprint
     }
 
     fn layout(&self) -> Layout {

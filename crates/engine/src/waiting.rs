@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use reprise_kv::Tenant;
 use reprise_model::Forward;
 use tracing::info;
 
@@ -44,6 +45,7 @@ pub(crate) enum Errand {
 #[derive(Debug)]
 pub(crate) struct Request {
     pub(crate) id: u64,
+    pub(crate) tenant: Tenant,
     pub(crate) generate: Arc<Generate>,
     pub(crate) events: Outbox,
 }

@@ -4,13 +4,14 @@ use reprise_gguf::TokenId;
 
 use crate::ids::{BLOCK_TOKENS, blocks_for, count};
 use crate::pool::Pool;
-use crate::ram::RamTier;
+use crate::policy::Policy;
 use crate::slot::Slot;
+use crate::tree::{Tree, keys};
 use crate::{
-    BlockId, CacheConfig, Cell, CellCopy, EntryId, Eviction, Millis, PoolFull, SlotId, SlotView, Work,
+    BlockId, CacheConfig, Cell, CellCopy, Millis, PoolFull, SlotId, SlotView, Tenant, Work,
 };
 
-/// All slots, the blocks under them, and the RAM tier.
+/// All slots, the blocks under them, and what is held beyond the slots.
 ///
 /// Nothing here touches KV memory: operations that need cells to be moved give the [`Work`] for it.
 #[derive(Debug)]
@@ -18,7 +19,8 @@ pub struct Cache {
     pub(crate) config: CacheConfig,
     pub(crate) pool: Pool,
     pub(crate) slots: Vec<Slot>,
-    pub(crate) ram: RamTier,
+    pub(crate) tree: Tree,
+    pub(crate) policy: Policy,
     /// Counts changes, so that a placement knows whether it is still true.
     pub(crate) epoch: u64,
 }
@@ -28,8 +30,8 @@ impl Cache {
     #[must_use]
     pub fn new(config: CacheConfig) -> Self {
         let slots = std::iter::repeat_with(Slot::default).take(config.slots.max(1) as usize).collect();
-        let (pool, ram) = (Pool::new(config.capacity()), RamTier::new(config.ram_blocks));
-        Self { config, pool, slots, ram, epoch: 0 }
+        let (pool, policy) = (Pool::new(config.capacity()), Policy::new(config.capacity()));
+        Self { config, pool, slots, tree: Tree::default(), policy, epoch: 0 }
     }
 
     /// Its sizes and rules.
@@ -47,9 +49,9 @@ impl Cache {
     /// A slot.
     #[must_use]
     pub fn slot(&self, id: SlotId) -> SlotView<'_> {
-        let Slot { content, busy, last_used, staged: _ } = &self.slots[self.index(id)];
+        let Slot { content, tenant, busy, last_used, .. } = &self.slots[self.index(id)];
         let (tokens, blocks) = (&content.tokens, &content.blocks);
-        SlotView { tokens, blocks, busy: *busy, last_used: *last_used, n_ctx: self.config.slot_context }
+        SlotView { tokens, blocks, tenant: *tenant, busy: *busy, last_used: *last_used, n_ctx: self.config.slot_context }
     }
 
     /// All slots, in order.
@@ -57,17 +59,15 @@ impl Cache {
         (0..self.slots.len() as u32).map(|id| (SlotId(id), self.slot(SlotId(id))))
     }
 
-    /// Entries of the RAM tier, oldest first: tokens, and the blocks that hold them.
-    pub fn ram_entries(&self) -> impl Iterator<Item = (EntryId, &[TokenId], &[BlockId])> {
-        self.ram
-            .entries()
-            .map(|entry| (entry.id, entry.content.tokens.as_slice(), entry.content.blocks.as_slice()))
+    /// Everything held beyond the slots: texts, each with the blocks that hold it. Texts that begin alike share blocks.
+    pub fn held(&self) -> impl Iterator<Item = (Tenant, Vec<TokenId>, Vec<BlockId>)> {
+        self.tree.paths().map(|(tenant, content)| (tenant, content.tokens, content.blocks))
     }
 
-    /// Distinct blocks that the RAM tier holds, of [`CacheConfig::ram_blocks`].
+    /// Distinct blocks held beyond the slots; slots may show them too.
     #[must_use]
-    pub fn ram_blocks(&self) -> u32 {
-        self.ram.blocks() as u32
+    pub fn held_blocks(&self) -> u32 {
+        self.tree.len() as u32
     }
 
     /// Adds tokens that are about to be evaluated: cells are reserved for them behind those in use. A shared last block
@@ -91,7 +91,8 @@ impl Cache {
         }
         let missing = blocks_for(len + wanted) - blocks_for(len) + u32::from(shared_tail.is_some());
         let mut work = Work::default();
-        let Some(mut fresh) = self.take(missing, &mut work.evicted) else {
+        let reserved = self.slots[index].content.blocks.clone();
+        let Some(mut fresh) = self.take(missing, &reserved, &mut work.evicted) else {
             return Err(PoolFull::Pool { wanted, room: 0 });
         };
         self.epoch += 1;
@@ -106,6 +107,9 @@ impl Cache {
             self.pool.release(tail);
         }
         content.blocks.append(&mut fresh);
+        if content.exact == len {
+            content.exact += wanted;
+        }
         content.tokens.extend_from_slice(tokens);
         Ok(work)
     }
@@ -114,12 +118,40 @@ impl Cache {
     pub fn truncate(&mut self, slot: SlotId, len: u32) -> u32 {
         let index = self.index(slot);
         self.epoch += 1;
-        self.slots[index].content.truncate(len, &mut self.pool)
+        let Slot { content, indexed, .. } = &mut self.slots[index];
+        *indexed = (*indexed).min(len / BLOCK_TOKENS);
+        content.truncate(len, &mut self.pool)
     }
 
-    /// Drops all tokens of a slot (erase, or the end of a child of `n_cmpl`). Gives their number.
+    /// Drops all tokens of a slot (erase, or the end of a child of `n_cmpl`), and takes back what nobody else holds of them.
+    /// Gives their number.
     pub fn clear(&mut self, slot: SlotId) -> u32 {
+        let Slot { content, tenant, published, .. } = &self.slots[self.index(slot)];
+        if !published {
+            self.tree.forget(*tenant, content, 0, &mut self.pool);
+        }
         self.truncate(slot, 0)
+    }
+
+    /// The full blocks that a running request has evaluated become everybody's.
+    pub fn publish(&mut self, slot: SlotId) {
+        let index = self.index(slot);
+        let Slot { content, indexed, .. } = &self.slots[index];
+        if content.exact / BLOCK_TOKENS > *indexed {
+            self.hold(index, false);
+        }
+    }
+
+    /// Gives the tree what the slot has evaluated; with its last, partly filled block if nobody writes to it any more.
+    pub(crate) fn hold(&mut self, index: usize, tail: bool) {
+        self.epoch += 1;
+        let Slot { content, tenant, indexed, .. } = &mut self.slots[index];
+        let tail = tail && content.exact == content.len();
+        let len = if tail { content.exact } else { content.exact - content.exact % BLOCK_TOKENS };
+        self.tree.insert(*tenant, content, len, tail, &mut self.pool);
+        let keys = keys(*tenant, &content.tokens[..len as usize]);
+        self.policy.grow(&keys, *indexed as usize);
+        *indexed = content.exact / BLOCK_TOKENS;
     }
 
     /// Ends a request: the slot is idle and keeps its tokens. A slot whose restore is staged stays busy.
@@ -127,22 +159,15 @@ impl Cache {
         let index = self.index(slot);
         let slot = &mut self.slots[index];
         if slot.busy && slot.staged.is_none() {
-            self.epoch += 1;
             slot.busy = false;
+            slot.published = false;
             slot.last_used = Some(now);
+            self.hold(index, true);
         }
     }
 
     pub(crate) fn index(&self, slot: SlotId) -> usize {
         slot.0 as usize % self.slots.len()
-    }
-
-    /// Free blocks, all or none; the RAM tier gives way, oldest entries first.
-    pub(crate) fn take(&mut self, blocks: u32, evicted: &mut Vec<Eviction>) -> Option<Vec<BlockId>> {
-        while self.pool.available() < blocks as usize {
-            evicted.push(self.ram.evict_oldest(&mut self.pool)?);
-        }
-        (0..blocks).map(|_| self.pool.take()).collect()
     }
 
     /// The slot's last block, if it is partly filled and not the slot's alone.

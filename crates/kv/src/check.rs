@@ -14,23 +14,22 @@ impl Cache {
     pub fn check(&self) -> Result<(), String> {
         self.check_holders()?;
         self.check_slots()?;
-        self.ram.check()
+        self.tree.check()
     }
 
     /// Every block has as many holders as name it; the free ones are those without.
     fn check_holders(&self) -> Result<(), String> {
         let mut holders = vec![0; self.pool.holders().len()];
-        let entries = self.ram.entries().map(|entry| &entry.content);
         for content in self
             .slots
             .iter()
             .flat_map(|slot| [Some(&slot.content), slot.staged.as_ref()])
             .flatten()
-            .chain(entries)
         {
             well_formed(content)?;
             content.blocks.iter().for_each(|block| holders[block.at()] += 1);
         }
+        self.tree.blocks().for_each(|block| holders[block.at()] += 1);
         if holders != self.pool.holders() {
             return Err("block reference counts are wrong".into());
         }

@@ -15,7 +15,7 @@ pub struct CacheConfig {
     pub unified: bool,
     /// Similarity that a slot must exceed to be chosen for its prefix (`--slot-prompt-similarity`); zero turns it off.
     pub similarity: Ppm,
-    /// Blocks that the RAM tier may hold (`--cache-ram`); zero turns it off.
+    /// Blocks of memory beyond the slots' own (`--cache-ram`).
     pub ram_blocks: u32,
     /// Whether [`crate::Cache::publish_idle`] does anything (`--cache-idle-slots`).
     pub cache_idle_slots: bool,
@@ -29,14 +29,14 @@ impl CacheConfig {
         if self.unified { self.pool_tokens } else { self.slot_context.saturating_mul(self.slots.max(1)) }
     }
 
-    /// Blocks that restores may stage at a time. They come out of the RAM tier's, which makes way; a tier smaller than
-    /// one slot is backed by as many.
+    /// Blocks that restores may stage at a time. They come out of [`CacheConfig::ram_blocks`], which make way; fewer
+    /// than one slot's are backed by as many.
     pub(crate) fn staging_blocks(&self) -> u32 {
         self.ram_blocks.max(blocks_for(self.slot_context))
     }
 
     /// Physical blocks: the slots' cells; one spare per slot, because a slot's last block may be partial and a move of
-    /// cells needs a block at hand; and those of the RAM tier and of staged restores.
+    /// cells needs a block at hand; and those beyond the slots, for what is held and for staged restores.
     pub(crate) fn capacity(&self) -> u32 {
         blocks_for(self.token_limit()).saturating_add(self.slots.max(1)).saturating_add(self.staging_blocks())
     }

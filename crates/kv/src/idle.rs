@@ -1,32 +1,27 @@
 //! What happens to slots that no request uses: published, purged, taken for children.
 
-use crate::ram::Save;
 use crate::slot::Slot;
 use crate::{Cache, Eviction, Owner, SlotId};
 
 impl Cache {
-    /// Shares the content of all idle slots into the RAM tier, after each launched task (`--cache-idle-slots`). In a
-    /// unified pool they are emptied then, as their tokens count against it; a slot that the tier cannot take in keeps
-    /// its tokens.
-    pub fn publish_idle(&mut self) -> Vec<Eviction> {
-        let mut evicted = Vec::new();
-        if !self.config.cache_idle_slots {
-            return evicted;
-        }
+    /// What llama-server does when it launches a request: idle slots are in the prompt cache from now on
+    /// (`--cache-idle-slots`), and in a unified pool, where their tokens count against it, they are emptied. A slot whose
+    /// tokens are not all held keeps them.
+    pub fn publish_idle(&mut self) {
+        self.epoch += 1;
+        let empties = self.config.unified && self.config.cache_idle_slots && self.config.ram_blocks > 0;
         for index in 0..self.slots.len() {
-            if self.slots[index].is_idle_with_tokens()
-                && self.save(index, &mut evicted)
-                && self.config.unified
-            {
+            if !self.slots[index].is_idle_with_tokens() {
+                continue;
+            }
+            self.slots[index].published |= self.config.cache_idle_slots && self.config.ram_blocks > 0;
+            if empties && self.unheld(index) == 0 {
                 self.slots[index].content.truncate(0, &mut self.pool);
             }
         }
-        self.epoch += 1;
-        evicted
     }
 
-    /// Makes room in an exhausted unified pool: empties the lowest idle slot that holds tokens, which go to the RAM
-    /// tier if it can take them in. Gives the slot and the number of its tokens; `None` when there is none.
+    /// Makes room in an exhausted unified pool: empties the lowest idle slot that holds tokens. Gives the slot and the number of its tokens; `None` when there is none.
     pub fn purge_idle(&mut self) -> Option<(SlotId, u32)> {
         let index = self.slots.iter().position(Slot::is_idle_with_tokens).filter(|_| self.config.unified)?;
         let tokens = self.slots[index].len();
@@ -44,8 +39,8 @@ impl Cache {
         (children.len() == count as usize).then_some(children)
     }
 
-    /// Makes an idle slot busy and empty, for a child that waits for its parent's prompt. Its content goes to the RAM
-    /// tier; gives what is given up. A busy slot stays as it is.
+    /// Makes an idle slot busy and empty, for a child that waits for its parent's prompt; gives what is lost. A busy slot
+    /// stays as it is.
     pub fn claim(&mut self, slot: SlotId) -> Vec<Eviction> {
         let index = self.index(slot);
         let mut evicted = Vec::new();
@@ -64,6 +59,7 @@ impl Cache {
             self.epoch += 1;
             let content = self.slots[parent].content.share(&mut self.pool);
             self.slots[child].replace(content, &mut self.pool);
+            self.slots[child].tenant = self.slots[parent].tenant;
         }
     }
 
@@ -77,25 +73,19 @@ impl Cache {
         others.map(|(at, _)| at).take_while(|_| self.config.unified)
     }
 
-    /// Takes all tokens from a slot, into the RAM tier if it can hold them.
+    /// Takes all tokens from a slot; those that are not held beyond it are lost.
     pub(crate) fn empty(&mut self, index: usize, evicted: &mut Vec<Eviction>) {
         self.epoch += 1;
-        let kept = self.save(index, evicted);
-        let tokens = self.slots[index].content.truncate(0, &mut self.pool);
-        if !kept && tokens > 0 {
+        let tokens = self.unheld(index);
+        self.slots[index].content.truncate(0, &mut self.pool);
+        if tokens > 0 {
             evicted.push(Eviction { owner: Owner::Slot(SlotId(index as u32)), tokens });
         }
     }
 
-    /// Whether the RAM tier holds the slot's tokens now.
-    fn save(&mut self, index: usize, evicted: &mut Vec<Eviction>) -> bool {
-        match self.ram.save(&self.slots[index].content, &mut self.pool) {
-            Save::Covered => true,
-            Save::TooLarge => false,
-            Save::Fits { obsolete: _, evicted: given_up } => {
-                evicted.extend(given_up);
-                true
-            }
-        }
+    /// Tokens of a slot that are held nowhere else.
+    pub(crate) fn unheld(&self, index: usize) -> u32 {
+        let Slot { content, tenant, .. } = &self.slots[index];
+        content.len() - self.tree.longest(*tenant, &content.tokens).len
     }
 }

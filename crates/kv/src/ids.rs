@@ -55,6 +55,10 @@ impl fmt::Display for SlotId {
     }
 }
 
+/// Whose tokens they are: content is found by its own tenant only. Hosts that keep nobody apart have one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Tenant(pub u64);
+
 /// A point of the host's clock, in milliseconds. Only differences and order matter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Millis(pub u64);

@@ -1,7 +1,6 @@
 //! The pool's limit, counted in tokens as llama-server counts it.
 //!
-//! Cells that several slots share (children of `n_cmpl`, loads of one RAM entry) are in use once. Entries of the RAM
-//! tier do not count. Blocks have slack for partly filled ones, see [`crate::CacheConfig`].
+//! Cells that several slots share are in use once. What is held beyond the slots does not count. Blocks have slack for partly filled ones, see [`crate::CacheConfig`].
 
 use crate::ids::{BLOCK_TOKENS, count};
 use crate::slot::Slot;

@@ -4,7 +4,9 @@ use std::fmt;
 
 use reprise_gguf::TokenId;
 
-use crate::{Ppm, SlotId, Work};
+use crate::policy::NodeKey;
+use crate::slot::Sequence;
+use crate::{Ppm, SlotId, Tenant, Work};
 
 /// What a request brings to the choice of a slot.
 #[derive(Debug, Clone, Copy)]
@@ -17,8 +19,8 @@ pub struct Prompt<'a> {
     pub cache_prompt: bool,
     /// Shortest run worth moving to another position (`n_cache_reuse`); zero turns chunk reuse off.
     pub reuse_chunk: u32,
-    /// Whether the RAM tier takes part: true for completions.
-    pub ram: bool,
+    /// Whose prompt it is.
+    pub tenant: Tenant,
 }
 
 /// Where a prompt will run, how much of it need not be computed, and what that costs others. Made by
@@ -36,16 +38,20 @@ pub struct Placement {
     pub from: Source,
     /// Runs of tokens that move to another position, in order; part of `reused`.
     pub chunks: Vec<ChunkMove>,
-    /// Tokens that the slot hands to the RAM tier before it is overwritten.
-    pub saved: u32,
-    /// What is given up for it: the slot's tokens that stay nowhere, and entries that the RAM tier drops to take in
-    /// what it saves.
+    /// Of the reused tokens, those that the slot itself showed.
+    pub own: u32,
+    /// What is given up for it: the slot's tokens that stay nowhere, and what makes room for the rest of the prompt. What the
+    /// answer will need room for is not foreseen.
     pub evicted: Vec<Eviction>,
     /// How long the slot had been idle, milliseconds; `None` if it never ran.
     pub idle: Option<u64>,
-    /// Idle slots emptied to make room in a unified pool. Their content is saved if the RAM tier takes it; what that
-    /// costs is in [`Work::evicted`].
+    /// Idle slots emptied to make room in a unified pool. Their content is still held.
     pub purged: Vec<SlotId>,
+    /// What is taken over, unless it is the slot's own.
+    pub(crate) content: Option<Sequence>,
+    /// Whose prompt it is, and the identities of its blocks.
+    pub(crate) tenant: Tenant,
+    pub(crate) path: Vec<NodeKey>,
     pub(crate) epoch: u64,
 }
 
@@ -95,22 +101,18 @@ impl fmt::Display for Reason {
 pub enum Source {
     /// The slot itself.
     Slot,
-    /// An entry of the RAM tier.
-    Ram(EntryId),
+    /// What is held beyond it.
+    Ram,
 }
 
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Slot => "slot",
-            Self::Ram(_) => "ram",
+            Self::Ram => "ram",
         })
     }
 }
-
-/// An entry of the RAM tier; never given twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct EntryId(pub(crate) u64);
 
 /// A run of tokens that is reused at another position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,7 +125,7 @@ pub struct ChunkMove {
     pub count: u32,
 }
 
-/// Tokens given up. Those of an entry may live on in slots or entries that share its blocks.
+/// Tokens given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Eviction {
     /// Whose they were.
@@ -143,15 +145,15 @@ impl fmt::Display for Eviction {
 pub enum Owner {
     /// A slot.
     Slot(SlotId),
-    /// The RAM tier.
-    Ram(EntryId),
+    /// Nobody any more: they were held for whoever asks again.
+    Ram,
 }
 
 impl fmt::Display for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Slot(slot) => write!(f, "slot {slot}"),
-            Self::Ram(_) => f.write_str("the RAM cache"),
+            Self::Ram => f.write_str("the prompt cache"),
         }
     }
 }

@@ -1,36 +1,38 @@
 //! Stage 6: deciding where a prompt runs, and doing it.
 
+use crate::ids::{BLOCK_TOKENS, blocks_for, count};
 use crate::limit::Layout;
 use crate::prefix::{Reuse, common_prefix};
-use crate::ram::Save;
-use crate::slot::Sequence;
+use crate::slot::{Sequence, Slot};
 use crate::slots::{Choice, choose};
-use crate::{
-    Applied, Cache, EntryId, Eviction, Millis, Owner, Placement, Prompt, SlotId, Source, Stale, Work,
-};
+use crate::tree::keys;
+use crate::{Applied, Cache, Eviction, Millis, Owner, Placement, Prompt, SlotId, Source, Stale, Work};
 
 impl Cache {
     /// Where a prompt would run and what that would reuse and cost; `None` when no slot can take it now. Changes
     /// nothing.
     ///
-    /// The slot is chosen by llama-server's rule; its content, or the entry of the RAM tier that saves more work, is
-    /// what the prompt continues.
+    /// The slot is chosen by llama-server's rule; its content, or what is held beyond it if that saves more work, is what the
+    /// prompt continues.
     #[must_use]
     pub fn plan(&self, prompt: &Prompt<'_>, now: Millis) -> Option<Placement> {
         let choice = choose(&self.config, &self.slots, prompt)?;
         let slot = &self.slots[choice.slot];
-        let Sourced { from, reuse, purged } = self.source(choice.slot, prompt);
-        let (saved, evicted) = self.losses(&choice, prompt, from, &reuse);
+        let Sourced { content, reuse, purged } = self.source(choice.slot, prompt);
+        let own = self.own(choice.slot, prompt);
         Some(Placement {
             slot: SlotId(choice.slot as u32),
             reason: choice.reason,
             reused: reuse.total(),
-            from,
+            own: own.min(reuse.total()),
+            from: if content.is_some() { Source::Ram } else { Source::Slot },
+            evicted: self.losses(&choice, prompt, content.as_ref(), &reuse),
             chunks: reuse.chunks,
-            saved,
-            evicted,
             idle: slot.last_used.map(|then| now.0.saturating_sub(then.0)),
             purged: purged.into_iter().map(|at| SlotId(at as u32)).collect(),
+            content,
+            tenant: prompt.tenant,
+            path: keys(prompt.tenant, prompt.tokens),
             epoch: self.epoch,
         })
     }
@@ -47,51 +49,65 @@ impl Cache {
         let index = self.index(placement.slot);
         let moved: u32 = placement.chunks.iter().map(|chunk| chunk.count).sum();
         let keep = placement.reused.saturating_sub(moved);
-        let loaded = match placement.from {
-            Source::Slot => None,
-            Source::Ram(entry) => {
-                let end = placement.chunks.last().map_or(keep, |chunk| chunk.from + chunk.count);
-                Some(self.load(entry, end).ok_or(Stale)?)
-            }
-        };
         let mut work = Work::default();
-        if placement.saved > 0 {
-            self.ram.save(&self.slots[index].content, &mut self.pool);
-        }
-        if let Some(content) = loaded {
+        self.policy.request(&placement.path);
+        if let Some(content) = &placement.content {
+            let content = content.share(&mut self.pool);
             self.slots[index].replace(content, &mut self.pool);
         }
         for slot in &placement.purged {
             self.empty(slot.0 as usize, &mut work.evicted);
         }
-        self.relocate(index, keep, &placement.chunks, &mut work);
         self.slots[index].busy = true;
+        self.slots[index].tenant = placement.tenant;
+        self.relocate(index, keep, &placement.chunks, &mut work);
+        // What is taken over is in the tree already, as far as it can be.
+        self.slots[index].indexed = self.slots[index].content.exact / BLOCK_TOKENS;
         Ok(Applied { placement, work })
     }
 
-    /// The first `len` tokens of a RAM entry with their blocks, held once more. The entry stays, as the newest.
-    fn load(&mut self, id: EntryId, len: u32) -> Option<Sequence> {
-        self.ram.touch(id);
-        let mut content = self.ram.entry(id)?.content.share(&mut self.pool);
-        content.truncate(len, &mut self.pool);
-        Some(content)
+    /// Tokens of the prompt that the slot itself can give.
+    fn own(&self, index: usize, prompt: &Prompt<'_>) -> u32 {
+        let Slot { content, tenant, .. } = &self.slots[index];
+        if *tenant == prompt.tenant { Reuse::of(&content.tokens, prompt).total() } else { 0 }
     }
 
-    /// The slot's own content or, if more can be reused from it, an entry of the RAM tier; with the idle slots that
-    /// have to make room for it.
+    /// The slot's own content or, if more can be reused from it, what is held beyond it; with the idle slots that have to make
+    /// room for it.
     fn source(&self, index: usize, prompt: &Prompt<'_>) -> Sourced {
         let slot = &self.slots[index];
-        let own = Reuse::of(&slot.content.tokens, prompt);
-        if prompt.ram
-            && let Some((entry, reuse)) = self.ram.best(prompt, own.total())
+        let floor = self.own(index, prompt);
+        if let Some((content, reuse)) = self.best(prompt, floor)
+            && let Some((reuse, purged)) = self.make_fit(index, &content, reuse, floor)
         {
-            let floor = own.total();
-            if let Some((reuse, purged)) = self.make_fit(index, &entry.content, reuse, floor) {
-                return Sourced { from: Source::Ram(entry.id), reuse, purged };
+            let end = reuse.chunks.last().map_or(reuse.prefix, |chunk| chunk.from + chunk.count);
+            return Sourced { content: Some(content.head(end)), reuse, purged };
+        }
+        let own = if floor > 0 { Reuse::of(&slot.content.tokens, prompt) } else { Reuse::default() };
+        let (reuse, purged) = self.make_fit(index, &slot.content, own, 0).unwrap_or_default();
+        Sourced { content: None, reuse, purged }
+    }
+
+    /// What of everything held saves most of the prompt, if that is more than `floor` tokens.
+    fn best(&self, prompt: &Prompt<'_>, floor: u32) -> Option<(Sequence, Reuse)> {
+        if !prompt.cache_prompt {
+            return None;
+        }
+        if prompt.reuse_chunk == 0 {
+            let held = self.tree.longest(prompt.tenant, prompt.tokens);
+            let tokens = prompt.tokens[..held.len as usize].to_vec();
+            let reuse = Reuse::of(&tokens, prompt);
+            let content = Sequence { tokens, blocks: held.blocks, exact: held.len };
+            return (reuse.total() > floor).then_some((content, reuse));
+        }
+        let mut best: Option<(Sequence, Reuse)> = None;
+        for (_, content) in self.tree.paths().filter(|(tenant, _)| *tenant == prompt.tenant) {
+            let reuse = Reuse::of(&content.tokens, prompt);
+            if reuse.total() > best.as_ref().map_or(floor, |(_, reuse)| reuse.total()) {
+                best = Some((content, reuse));
             }
         }
-        let (reuse, purged) = self.make_fit(index, &slot.content, own, 0).unwrap_or_default();
-        Sourced { from: Source::Slot, reuse, purged }
+        best
     }
 
     /// What of a reuse the pool can take, with the idle slots to purge for it (lowest first). Less is reused only if
@@ -118,36 +134,39 @@ impl Cache {
         (reuse.total() > floor).then_some((reuse, purged))
     }
 
-    /// Tokens of the slot that go to the RAM tier, and what is given up.
+    /// What is given up: tokens of the slot that are held nowhere else, and what makes room for the rest of the prompt.
     fn losses(
         &self,
         choice: &Choice,
         prompt: &Prompt<'_>,
-        from: Source,
+        content: Option<&Sequence>,
         reuse: &Reuse,
-    ) -> (u32, Vec<Eviction>) {
-        let content = &self.slots[choice.slot].content;
-        if self.ram.covers(&content.tokens) {
-            return (0, Vec::new());
-        }
-        let (newest, moved) = match from {
-            Source::Slot => (None, reuse.moved()),
-            Source::Ram(entry) => (Some(entry), 0),
+    ) -> Vec<Eviction> {
+        let Slot { content: shown, tenant, .. } = &self.slots[choice.slot];
+        let kept = match content {
+            None if *tenant == prompt.tenant => common_prefix(&shown.tokens, prompt.tokens) + reuse.moved(),
+            _ => 0,
         };
-        // Even if the slot keeps every token: while it is busy, other slots can find them only in the tier.
-        let save = prompt.ram && (choice.save || newest.is_some());
-        if save && let Save::Fits { obsolete: _, evicted } = self.ram.plan_save(content, newest) {
-            return (content.len(), evicted);
+        let lost = self.unheld(choice.slot).min(shown.len() - kept);
+        let mut losses = Vec::new();
+        if lost > 0 {
+            losses.push(Eviction { owner: Owner::Slot(SlotId(choice.slot as u32)), tokens: lost });
         }
-        let tokens = content.len() - common_prefix(&content.tokens, prompt.tokens) - moved;
-        let eviction = Eviction { owner: Owner::Slot(SlotId(choice.slot as u32)), tokens };
-        (0, if tokens > 0 { vec![eviction] } else { Vec::new() })
+        let source = content.unwrap_or(shown);
+        let shared = (reuse.prefix / BLOCK_TOKENS) as usize;
+        let wanted = blocks_for(count(prompt.tokens)) - shared as u32;
+        let reserved = &source.blocks[..blocks_for(reuse.prefix) as usize];
+        if let Some(victims) = self.victims(self.missing(wanted), reserved) {
+            losses.extend(self.costs(&victims));
+        }
+        losses
     }
 }
 
 /// Where reused tokens come from and what has to go for them.
 struct Sourced {
-    from: Source,
+    /// `None` is the slot's own.
+    content: Option<Sequence>,
     reuse: Reuse,
     purged: Vec<usize>,
 }

@@ -1,6 +1,6 @@
 //! Physical blocks and who holds them.
 //!
-//! A block is *free* (no holder), *owned* (one holder) or *shared* (several: slots, entries of the RAM tier, staged
+//! A block is *free* (no holder), *owned* (one holder) or *shared* (several: slots, the tree, staged
 //! restores). Only the owner of an owned block may let cells be written; whoever needs to write to a shared block takes
 //! a fresh one and copies what it keeps.
 

@@ -6,9 +6,10 @@
 
 use std::collections::VecDeque;
 
-use crate::ids::BLOCK_TOKENS;
+use crate::ids::{BLOCK_TOKENS, blocks_for};
 use crate::limit::Layout;
-use crate::{BlockId, Cache, Cell, CellCopy, ChunkMove, Rotation, SlotId, Work};
+use crate::slot::Slot;
+use crate::{BlockId, Cache, Cell, CellCopy, ChunkMove, Eviction, Owner, Rotation, SlotId, Work};
 
 impl Cache {
     /// Context shift: drops the tokens `[keep, keep + discard)`; those behind move down by `discard` positions.
@@ -54,6 +55,18 @@ impl Cache {
             return;
         }
         let first = keep / BLOCK_TOKENS;
+        let built: u32 = keep + moves.iter().map(|run| run.count).sum::<u32>();
+        let wanted = blocks_for(built) - first;
+        if self.victims(self.missing(wanted), &self.slots[index].content.blocks).is_none() {
+            // Old blocks are let go as they are read: the tree must not keep them then, nor anything on top of them.
+            while let Some(victims) = self.victims(1, &self.slots[index].content.blocks) {
+                work.evicted.extend(self.costs(&victims));
+                victims.into_iter().for_each(|at| self.give_up(at));
+            }
+            let Slot { content, tenant, .. } = &self.slots[index];
+            let tokens = self.tree.forget(*tenant, content, first, &mut self.pool);
+            work.evicted.extend((tokens > 0).then_some(Eviction { owner: Owner::Ram, tokens }));
+        }
         let content = &mut self.slots[index].content;
         let mut old = Old { next: first, blocks: content.blocks.split_off(first as usize).into() };
         let tail =
@@ -62,7 +75,7 @@ impl Cache {
         for piece in [tail].iter().chain(&moves).flat_map(pieces) {
             if piece.to.is_multiple_of(BLOCK_TOKENS) {
                 old.read_up_to(piece.from, |block| self.pool.release(block));
-                let fresh = self.take(1, &mut work.evicted).unwrap_or_default();
+                let fresh = self.take(1, old.blocks.make_contiguous(), &mut work.evicted).unwrap_or_default();
                 debug_assert!(!fresh.is_empty(), "the pool keeps a spare block for every slot");
                 self.slots[index].content.blocks.extend(fresh);
             }
@@ -74,7 +87,10 @@ impl Cache {
             built = piece.to + piece.count;
         }
         old.read_up_to(u32::MAX, |block| self.pool.release(block));
-        self.slots[index].content.tokens.truncate(built as usize);
+        let slot = &mut self.slots[index];
+        slot.content.tokens.truncate(built as usize);
+        slot.content.exact = slot.content.exact.min(keep);
+        slot.indexed = slot.indexed.min(keep / BLOCK_TOKENS);
     }
 }
 

@@ -5,7 +5,7 @@ use reprise_gguf::TokenId;
 use crate::ids::{blocks_for, count};
 use crate::limit::Layout;
 use crate::slot::Sequence;
-use crate::{BlockId, Cache, Eviction, Millis, RestoreError, SlotId};
+use crate::{BlockId, Cache, Eviction, Millis, RestoreError, SlotId, Tenant};
 
 /// Blocks that wait to be filled from an image. [`Cache::commit_restore`] makes them the slot's,
 /// [`Cache::abort_restore`] frees them; until then the slot is busy with its old content.
@@ -14,6 +14,8 @@ use crate::{BlockId, Cache, Eviction, Millis, RestoreError, SlotId};
 pub struct Staged {
     /// The slot.
     pub slot: SlotId,
+    /// Whose tokens they are.
+    pub tenant: Tenant,
     /// Blocks to fill, in order of position; nobody else reads or writes them.
     pub blocks: Vec<BlockId>,
     /// Idle slots emptied to make room in a unified pool.
@@ -28,7 +30,12 @@ impl Cache {
     ///
     /// # Errors
     /// [`RestoreError`]; nothing has changed then.
-    pub fn restore(&mut self, slot: SlotId, tokens: &[TokenId]) -> Result<Staged, RestoreError> {
+    pub fn restore(
+        &mut self,
+        slot: SlotId,
+        tenant: Tenant,
+        tokens: &[TokenId],
+    ) -> Result<Staged, RestoreError> {
         let index = self.index(slot);
         let (slot, tokens_len) = (SlotId(index as u32), count(tokens));
         if self.slots[index].busy {
@@ -56,12 +63,13 @@ impl Cache {
         for at in &purged {
             self.empty(*at, &mut evicted);
         }
-        let blocks = self.take(wanted, &mut evicted).ok_or(full)?;
+        let reserved = self.slots[index].content.blocks.clone();
+        let blocks = self.take(wanted, &reserved, &mut evicted).ok_or(full)?;
         self.epoch += 1;
         self.slots[index].busy = true;
-        self.slots[index].staged = Some(Sequence { tokens: tokens.to_vec(), blocks: blocks.clone() });
+        self.slots[index].staged = Some(Sequence { tokens: tokens.to_vec(), blocks: blocks.clone(), exact: tokens_len });
         let purged = purged.into_iter().map(|at| SlotId(at as u32)).collect();
-        Ok(Staged { slot, blocks, purged, evicted })
+        Ok(Staged { slot, tenant, blocks, purged, evicted })
     }
 
     /// The filled blocks become the slot's content. The slot is idle and counts as just used, so that it is not the
@@ -72,6 +80,7 @@ impl Cache {
         if let Some(content) = self.slots[index].staged.take() {
             self.epoch += 1;
             self.slots[index].replace(content, &mut self.pool);
+            self.slots[index].tenant = staged.tenant;
             self.release(staged.slot, now);
         }
     }

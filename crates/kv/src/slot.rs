@@ -4,7 +4,7 @@ use reprise_gguf::TokenId;
 
 use crate::ids::{blocks_for, count};
 use crate::pool::Pool;
-use crate::{BlockId, Millis};
+use crate::{BlockId, Millis, Tenant};
 
 /// A slot as others may see it. Token `i` lies at position `i`, in cell `i % 32` of `blocks[i / 32]`.
 #[derive(Debug, Clone, Copy)]
@@ -13,6 +13,8 @@ pub struct SlotView<'a> {
     pub tokens: &'a [TokenId],
     /// Physical blocks of these tokens. Cells are written only behind [`crate::Cache::append`].
     pub blocks: &'a [BlockId],
+    /// Whose tokens they are.
+    pub tenant: Tenant,
     /// A request runs on it, or a restore is staged.
     pub busy: bool,
     /// When its last request ended; `None` if it never ran one.
@@ -40,11 +42,21 @@ impl SlotView<'_> {
 pub(crate) struct Sequence {
     pub(crate) tokens: Vec<TokenId>,
     pub(crate) blocks: Vec<BlockId>,
+    /// Leading tokens whose KV is what evaluating these tokens gives. Behind a context shift or a moved chunk it is not: those
+    /// cells saw other tokens before them.
+    pub(crate) exact: u32,
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Slot {
     pub(crate) content: Sequence,
+    /// Whose content it is.
+    pub(crate) tenant: Tenant,
+    /// Full blocks of the content that the tree was given.
+    pub(crate) indexed: u32,
+    /// A request was launched since the last one on this slot ended: erasing the slot does not take back what llama-server
+    /// would have in its prompt cache by then.
+    pub(crate) published: bool,
     pub(crate) busy: bool,
     pub(crate) last_used: Option<Millis>,
     /// A restore that is being filled.
@@ -61,9 +73,18 @@ impl Sequence {
         let dropped = self.len().saturating_sub(len);
         if dropped > 0 {
             self.tokens.truncate(len as usize);
+            self.exact = self.exact.min(len);
             self.blocks.drain(blocks_for(len) as usize..).for_each(|block| pool.release(block));
         }
         dropped
+    }
+
+    /// The first `len` tokens and their blocks; nothing is held for it.
+    pub(crate) fn head(mut self, len: u32) -> Self {
+        self.tokens.truncate(len as usize);
+        self.blocks.truncate(blocks_for(len) as usize);
+        self.exact = self.exact.min(len);
+        self
     }
 
     /// The same tokens in the same blocks, held once more.
@@ -86,5 +107,6 @@ impl Slot {
     pub(crate) fn replace(&mut self, content: Sequence, pool: &mut Pool) {
         self.content.truncate(0, pool);
         self.content = content;
+        self.indexed = 0;
     }
 }

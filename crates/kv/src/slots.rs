@@ -14,16 +14,13 @@ use crate::{CacheConfig, Ppm, Prompt, Reason, SlotId};
 pub(crate) struct Choice {
     pub(crate) slot: usize,
     pub(crate) reason: Reason,
-    /// The slot stands to lose so much that its content goes to the RAM tier first.
-    pub(crate) save: bool,
 }
 
 /// Chooses a slot; `None` when the pinned slot, or every slot, is busy.
 pub(crate) fn choose(config: &CacheConfig, slots: &[Slot], prompt: &Prompt<'_>) -> Option<Choice> {
     if let Some(SlotId(id)) = prompt.pin {
         let slot = id as usize % slots.len();
-        let save = pinned_saves(config, &slots[slot], prompt);
-        return (!slots[slot].busy).then_some(Choice { slot, reason: Reason::Pinned, save });
+        return (!slots[slot].busy).then_some(Choice { slot, reason: Reason::Pinned });
     }
     most_similar(config, slots, prompt).or_else(|| least_recently_used(slots))
 }
@@ -35,16 +32,15 @@ fn most_similar(config: &CacheConfig, slots: &[Slot], prompt: &Prompt<'_>) -> Op
     let whole = count(prompt.tokens);
     let mut best: Option<(usize, u32)> = None;
     for (index, slot) in slots.iter().enumerate().filter(|(_, slot)| !slot.busy) {
+        if slot.tenant != prompt.tenant {
+            continue;
+        }
         let common = common_prefix(&slot.content.tokens, prompt.tokens);
         if common > best.map_or(0, |(_, common)| common) && config.similarity.is_below(common, whole) {
             best = Some((index, common));
         }
     }
-    best.map(|(slot, common)| Choice {
-        slot,
-        reason: Reason::Similarity(Ppm::ratio(common, whole)),
-        save: loses_half(common, slots[slot].len()),
-    })
+    best.map(|(slot, common)| Choice { slot, reason: Reason::Similarity(Ppm::ratio(common, whole)) })
 }
 
 fn least_recently_used(slots: &[Slot]) -> Option<Choice> {
@@ -52,17 +48,5 @@ fn least_recently_used(slots: &[Slot]) -> Option<Choice> {
     // Reversed, because `min_by_key` gives the first of equals.
     let (slot, _) = idle().rev().min_by_key(|(_, slot)| slot.last_used)?;
     let reason = if idle().count() == 1 { Reason::OnlyFree } else { Reason::LeastRecentlyUsed };
-    Some(Choice { slot, reason, save: true })
-}
-
-/// A pinned slot below the similarity threshold counts as entirely lost.
-fn pinned_saves(config: &CacheConfig, slot: &Slot, prompt: &Prompt<'_>) -> bool {
-    let common = common_prefix(&slot.content.tokens, prompt.tokens);
-    let similar = config.similarity.is_below(common, count(prompt.tokens));
-    loses_half(common, slot.len()) || !similar && config.similarity != Ppm(0)
-}
-
-/// `f_keep < 0.5`
-fn loses_half(kept: u32, len: u32) -> bool {
-    u64::from(kept) * 2 < u64::from(len)
+    Some(Choice { slot, reason })
 }

@@ -13,7 +13,7 @@ pub struct Work {
     pub copies: Vec<CellCopy>,
     /// Cells whose K is to be rotated to another position.
     pub rotations: Vec<Rotation>,
-    /// What the RAM tier gave up to make room for this change.
+    /// What was given up to make room for this change.
     pub evicted: Vec<Eviction>,
 }
 

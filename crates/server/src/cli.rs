@@ -9,6 +9,8 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, ValueEnum};
 use reprise_model::KvType;
 
+use crate::affinity::{self, Processors};
+
 use self::sampling::SamplingArgs;
 pub(crate) use self::speculation::SpeculationArgs;
 
@@ -199,6 +201,9 @@ pub(crate) struct CacheArgs {
     /// Idle slots are not published to the prompt cache
     #[arg(long, overrides_with = "cache_idle_slots")]
     pub no_cache_idle_slots: bool,
+    /// API keys share one prompt cache; otherwise what one leaves there is never found by another
+    #[arg(long)]
+    pub cache_shared: bool,
     /// Folder of slot files; enables save, restore and erase
     #[arg(long, value_name = "DIR")]
     pub slot_save_path: Option<PathBuf>,
@@ -293,6 +298,15 @@ pub(crate) struct ComputeArgs {
     /// Threads for prompts, and for steps with drafts; -1 is as many as --threads
     #[arg(long, env = "LLAMA_ARG_THREADS_BATCH", value_name = "N", default_value_t = -1, allow_negative_numbers = true)]
     pub threads_batch: i32,
+    /// Processors that the threads may run on, as a hexadecimal mask
+    #[arg(short = 'C', long, value_name = "MASK", value_parser = affinity::parse_mask)]
+    pub cpu_mask: Option<Processors>,
+    /// Processors that the threads may run on besides, as a range: 0-3, 4- or -3
+    #[arg(long, value_name = "LO-HI", value_parser = affinity::parse_range, allow_hyphen_values = true)]
+    pub cpu_range: Option<Processors>,
+    /// 1 gives every thread one processor of its own, in order
+    #[arg(long, value_name = "0|1", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=1))]
+    pub cpu_strict: u8,
     /// Print control tokens in generated text
     #[arg(long)]
     pub special: bool,
@@ -358,6 +372,7 @@ const SHORT_FLAGS: &[(&str, &str)] = &[
     ("-nocb", "--no-cont-batching"),
     ("-nr", "--no-repack"),
     ("-tb", "--threads-batch"),
+    ("-Cr", "--cpu-range"),
     ("-ctk", "--cache-type-k"),
     ("-ctv", "--cache-type-v"),
     ("-ub", "--ubatch-size"),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use futures::executor::block_on;
-use reprise_compute::{BLOCK_TOKENS, Cpu};
+use reprise_compute::{BLOCK_TOKENS, Cpu, HelperThread};
 use reprise_engine::{Ended, Engine, EngineConfig, EngineHandle, Sizing};
 use reprise_gguf::{Gguf, TokenId};
 use reprise_model::{
@@ -14,6 +14,7 @@ use reprise_model::{
 };
 use reprise_text::{ChatTemplate, Text, Tokenizer};
 
+use crate::affinity::Affinity;
 use crate::cli::{CacheArgs, Cli, ContextArgs, ModelArgs, RopeScalingArg, SpeculationArgs};
 use crate::clock::SystemClock;
 use crate::source::MappedFile;
@@ -45,11 +46,12 @@ pub(crate) fn start(cli: &Cli, store: Option<DirStore>) -> Result<Running> {
     let decode = threads(cli.compute.threads);
     let batch = usize::try_from(cli.compute.threads_batch).ok().filter(|&count| count > 0).unwrap_or(decode);
     let all = decode.max(batch);
+    let affinity = Affinity::new(&cli.compute)?;
+    let cpu = Cpu::with_helpers(all, helpers(&affinity)).with_limits(decode, batch);
     let cpu = match std::env::var("REPRISE_ISA") {
-        Ok(name) => Cpu::on_instructions(all, &name).context("REPRISE_ISA")?,
-        Err(_) => Cpu::new(all),
+        Ok(name) => cpu.with_instructions(&name).context("REPRISE_ISA")?,
+        Err(_) => cpu,
     };
-    let cpu = cpu.with_limits(decode, batch);
     let cpu = if cli.compute.no_repack { cpu.keep_mapped() } else { cpu };
     let mut options = LoadOptions {
         keys: cli.cache.cache_type_k,
@@ -66,7 +68,10 @@ pub(crate) fn start(cli: &Cli, store: Option<DirStore>) -> Result<Running> {
     }
     let (engine, handle) = Engine::new(model, text, store, SystemClock::start(), config);
     announce(&handle, &path, begin.elapsed());
-    let thread = thread::Builder::new().name("engine".into()).spawn(move || block_on(engine.run()))?;
+    let thread = thread::Builder::new().name("engine".into()).spawn(move || {
+        affinity.apply(0);
+        block_on(engine.run())
+    })?;
     Ok(Running { handle, thread, path: path.display().to_string() })
 }
 
@@ -78,6 +83,21 @@ fn rope(arguments: &ModelArgs) -> RopeOverrides {
             RopeScalingArg::None => RopeScaling::None,
             RopeScalingArg::Linear => RopeScaling::Linear,
         }),
+    }
+}
+
+/// Starts the threads that help the engine's. One that the system refuses is done without.
+fn helpers(affinity: &Affinity) -> impl FnMut(HelperThread) -> bool {
+    let (affinity, mut started) = (affinity.clone(), 0);
+    move |helper| {
+        started += 1;
+        let (affinity, number) = (affinity.clone(), started);
+        let thread = thread::Builder::new().name(format!("reprise-cpu-{number}"));
+        let run = move || {
+            affinity.apply(number);
+            helper.run();
+        };
+        thread.spawn(run).is_ok()
     }
 }
 

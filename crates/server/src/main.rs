@@ -1,5 +1,6 @@
 //! `reprise-server`: llama-server's API on this machine's CPU.
 
+mod affinity;
 mod cli;
 mod clock;
 mod engine_thread;

@@ -32,6 +32,7 @@ pub(crate) fn api_config(cli: &Cli) -> Result<ApiConfig> {
         ..Defaults::default()
     };
     config.api_keys = api_keys(http)?;
+    config.cache_shared = cli.cache.cache_shared;
     config.cors.origins.clone_from(&http.cors_origins);
     config.cors.credentials = !http.no_cors_credentials;
     config.prefix = http.api_prefix.trim_end_matches('/').to_owned();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use reprise_engine::{EngineHandle, Generate, Kind, Limits, Probabilities};
+use reprise_engine::{EngineHandle, Generate, Limits, Probabilities};
 use serde_json::{Map, Value};
 
 use super::field::{Fields, NATURAL, NATURAL_OR_OFF, boolean, integer, number, string, strings, within};
@@ -44,7 +44,6 @@ impl Options {
     /// [`ApiError::Invalid`] that names the field.
     pub(crate) fn parse(
         body: &Map<String, Value>,
-        kind: Kind,
         engine: &EngineHandle,
         config: &ApiConfig,
     ) -> Result<Self, ApiError> {
@@ -70,7 +69,6 @@ impl Options {
         limits.ignore_eos = fields.flag("ignore_eos", false)?;
         let template = Generate {
             prompt: Vec::new(),
-            kind,
             copies,
             pin: fields
                 .lenient("id_slot", integer)

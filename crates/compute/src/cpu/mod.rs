@@ -64,24 +64,24 @@ impl Cpu {
         Self::with_isa(threads, Isa::detect())
     }
 
-    /// As [`Cpu::new`], on an instruction set by name (`portable`, `avx2`, `avx512vnni`, `neon`, `neondotprod`) instead of the best one.
-    ///
-    /// # Errors
-    /// [`ComputeError::Device`] when this machine has none of that name.
-    pub fn on_instructions(threads: usize, name: &str) -> Result<Self, ComputeError> {
-        let isa = Isa::named(name).ok_or_else(|| {
-            let known: Vec<_> = Isa::available().iter().map(|isa| isa.name()).collect();
-            ComputeError::Device(format!("no instruction set '{name}' here; there are {}", known.join(", ")))
-        })?;
-        Ok(Self::with_isa(threads, isa))
-    }
-
     /// As [`Cpu::new`], on threads that the host starts: `spawn` is handed up to `threads - 1` helpers, one after the other, and
     /// says whether it has a thread for each; the first `false` ends it. A helper may begin at any time, or never: nobody waits
     /// for one that has not begun.
     #[must_use]
     pub fn with_helpers(threads: usize, spawn: impl FnMut(HelperThread) -> bool) -> Self {
         Self::on(pool::Pool::with_helpers(threads, spawn), Isa::detect())
+    }
+
+    /// Computes on an instruction set by name (`portable`, `avx2`, `avx512vnni`, `neon`, `neondotprod`) instead of the best one.
+    ///
+    /// # Errors
+    /// [`ComputeError::Device`] when this machine has none of that name.
+    pub fn with_instructions(mut self, name: &str) -> Result<Self, ComputeError> {
+        self.threads.isa = Isa::named(name).ok_or_else(|| {
+            let known: Vec<_> = Isa::available().iter().map(|isa| isa.name()).collect();
+            ComputeError::Device(format!("no instruction set '{name}' here; there are {}", known.join(", ")))
+        })?;
+        Ok(self)
     }
 
     /// Leaves the weights where the file was mapped: half of the memory while the system keeps the file in its own, a quick

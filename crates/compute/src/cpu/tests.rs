@@ -141,10 +141,10 @@ fn the_name_tells_threads_and_instruction_set() {
 #[test]
 fn instruction_sets_are_chosen_by_name() {
     for &isa in Isa::available() {
-        let cpu = Cpu::on_instructions(1, &isa.name().to_lowercase().replace([' ', '-'], "")).unwrap();
+        let cpu = Cpu::new(1).with_instructions(&isa.name().to_lowercase().replace([' ', '-'], "")).unwrap();
         assert_eq!(cpu.name(), Cpu::with_isa(1, isa).name());
     }
-    let error = Cpu::on_instructions(1, "abacus").unwrap_err().to_string();
+    let error = Cpu::new(1).with_instructions("abacus").unwrap_err().to_string();
     assert!(error.contains("'abacus'") && error.contains("portable"), "{error}");
 }
 

@@ -14,7 +14,7 @@ use futures::{FutureExt, StreamExt};
 use reprise_engine::sample::Sampling;
 use reprise_engine::testing::{BOS, Controls, ScriptedModel, byte, text};
 use reprise_engine::{
-    Ended, Engine, EngineConfig, EngineError, EngineHandle, Event, Finished, Generate, Generation, Kind,
+    Ended, Engine, EngineConfig, EngineError, EngineHandle, Event, Finished, Generate, Generation,
     Limits, SlotStore, StoreError,
 };
 use reprise_gguf::TokenId;
@@ -192,7 +192,6 @@ pub(crate) fn prompt(seed: u32, length: usize) -> Vec<TokenId> {
 pub(crate) fn request(prompt: Vec<TokenId>) -> Generate {
     Generate {
         prompt,
-        kind: Kind::Completion,
         copies: 1,
         pin: None,
         cache_prompt: true,

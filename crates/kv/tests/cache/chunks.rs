@@ -77,19 +77,19 @@ fn long_moves_cross_blocks() {
 }
 
 #[test]
-fn chunks_are_found_in_the_ram_tier_and_the_entry_survives() {
+fn chunks_are_found_in_what_is_held_and_it_stays() {
     let mut rig = Rig::new(config(2));
     let (cached, asked) = (runs(CACHED), runs(ASKED));
     rig.run(&pinned(&cached, 1), &[]);
     rig.run(&pinned(&text(2, 40), 0), &[]);
     let done = rig.run(&Prompt { reuse_chunk: 8, ..pinned(&asked, 0) }, &[]);
     assert_eq!(done.counts(), (27, 4));
-    assert!(matches!(done.placement.from, Source::Ram(_)));
-    assert!(rig.cache.ram_entries().any(|(_, tokens, _)| tokens == cached));
+    assert!(matches!(done.placement.from, Source::Ram));
+    assert!(rig.cache.held().any(|(_, tokens, _)| tokens == cached));
 }
 
 #[test]
-fn moves_work_in_a_full_slot_without_a_ram_tier() {
+fn moves_work_in_a_full_slot_without_memory_beyond_it() {
     let mut rig = Rig::new(CacheConfig { ram_blocks: 0, ..config(1) });
     let cached = text(1, 256);
     rig.run(&prompt(&cached), &[]);

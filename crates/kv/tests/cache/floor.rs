@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use reprise_gguf::TokenId;
-use reprise_kv::{CacheConfig, Ppm, Prompt, SlotId};
+use reprise_kv::{CacheConfig, Ppm, Prompt, SlotId, Tenant};
 
 use crate::rig::{Rig, config};
 
@@ -142,10 +142,11 @@ proptest! {
             let generated = [4, 5, 6].map(|token| TokenId(token + left.len() as u32 % 5));
             let (slot, floor) = reference.run(&prompt, pin, &generated);
             let pin = pin.map(|pin| SlotId(pin as u32));
-            let request = Prompt { tokens: &prompt, pin, cache_prompt: true, reuse_chunk: 0, ram: true };
+            let request = Prompt { tokens: &prompt, pin, cache_prompt: true, reuse_chunk: 0, tenant: Tenant(0) };
             let done = rig.run(&request, &generated);
             prop_assert_eq!(done.slot, slot);
-            prop_assert!(done.cache_n >= floor, "{} of {} tokens reused", done.cache_n, floor);
+            // BOS alone is nothing to look for.
+            prop_assert!(done.cache_n >= floor || floor == 1, "{} of {} tokens reused", done.cache_n, floor);
             left.push([prompt.as_slice(), &generated].concat());
         }
     }

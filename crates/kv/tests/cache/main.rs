@@ -3,11 +3,11 @@
 
 mod chunks;
 mod floor;
+mod held;
 mod model;
 mod operations;
 mod placement;
 mod pool;
-mod ram;
 mod restore;
 mod rig;
 mod shift;

@@ -6,7 +6,7 @@ use reprise_kv::{CacheConfig, Ppm};
 /// What to do; numbers are taken modulo what there is.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Operation {
-    Start { base: u16, cut: u16, more: u8, pin: Option<u8>, chunk: u32, cache_prompt: bool, ram: bool },
+    Start { base: u16, cut: u16, more: u8, pin: Option<u8>, chunk: u32, cache_prompt: bool, tenant: bool },
     Evaluate { slot: u8, tokens: u8, fails: bool },
     Truncate { slot: u8, len: u16 },
     Shift { slot: u8, keep: u16, discard: u16 },
@@ -16,6 +16,7 @@ pub(crate) enum Operation {
     Restore { slot: u8, base: u16, more: u8 },
     Settle { commit: bool },
     Publish,
+    Share { slot: u8 },
     Purge,
 }
 
@@ -43,16 +44,16 @@ pub(crate) fn operation() -> impl Strategy<Value = Operation> {
     use Operation::*;
     let start = (
         (any::<u16>(), any::<u16>(), any::<u8>(), prop::option::weighted(0.3, any::<u8>())),
-        (prop::sample::select(vec![0, 0, 1, 3, 8]), prop::bool::weighted(0.9), prop::bool::weighted(0.8)),
+        (prop::sample::select(vec![0, 0, 1, 3, 8]), prop::bool::weighted(0.9), prop::bool::weighted(0.2)),
     );
-    let start = start.prop_map(|((base, cut, more, pin), (chunk, cache_prompt, ram))| Start {
+    let start = start.prop_map(|((base, cut, more, pin), (chunk, cache_prompt, tenant))| Start {
         base,
         cut,
         more,
         pin,
         chunk,
         cache_prompt,
-        ram,
+        tenant,
     });
     let evaluate = (any::<u8>(), 0..50u8, prop::bool::weighted(0.1));
     let restore = (any::<u8>(), any::<u16>(), any::<u8>());
@@ -67,6 +68,7 @@ pub(crate) fn operation() -> impl Strategy<Value = Operation> {
         1 => restore.prop_map(|(slot, base, more)| Restore { slot, base, more }),
         2 => any::<bool>().prop_map(|commit| Settle { commit }),
         3 => Just(Publish),
+        3 => any::<u8>().prop_map(|slot| Share { slot }),
         1 => Just(Purge),
     ]
 }

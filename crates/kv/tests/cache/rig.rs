@@ -2,7 +2,7 @@
 
 use reprise_gguf::TokenId;
 use reprise_kv::{
-    BLOCK_TOKENS, BlockId, Cache, CacheConfig, Cell, Millis, Placement, PoolFull, Ppm, Prompt, SlotId, Work,
+    BLOCK_TOKENS, BlockId, Cache, CacheConfig, Cell, Eviction, Millis, Placement, PoolFull, Ppm, Prompt, SlotId, Tenant, Work
 };
 
 /// What llama-server reports of a request, and how it was placed.
@@ -32,12 +32,18 @@ pub(crate) struct Rig {
     now: u64,
 }
 
-/// Token and position of every cell that was ever written.
+/// What every cell that was ever written holds.
 #[derive(Default)]
 pub(crate) struct Memory(Vec<[Option<Value>; BLOCK_TOKENS as usize]>);
 
-/// A token and its position.
-type Value = (TokenId, u32);
+/// What a model's KV depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Value {
+    token: TokenId,
+    position: u32,
+    /// Stands for this token and all that were before it when it was evaluated.
+    context: u64,
+}
 
 impl Rig {
     pub(crate) fn new(config: CacheConfig) -> Self {
@@ -76,25 +82,31 @@ impl Rig {
     }
 
     pub(crate) fn evaluate(&mut self, slot: SlotId, tokens: &[TokenId]) {
-        self.try_evaluate(slot, tokens).expect("there is room");
+        drop(self.try_evaluate(slot, tokens).expect("there is room"));
     }
 
-    pub(crate) fn try_evaluate(&mut self, slot: SlotId, tokens: &[TokenId]) -> Result<(), PoolFull> {
+    /// Gives what had to make room.
+    pub(crate) fn try_evaluate(
+        &mut self,
+        slot: SlotId,
+        tokens: &[TokenId],
+    ) -> Result<Vec<Eviction>, PoolFull> {
         let work = self.cache.append(slot, tokens)?;
         self.memory.carry_out(&work);
         let view = self.cache.slot(slot);
         self.memory.write(view.tokens, view.blocks, view.tokens.len() - tokens.len());
-        Ok(())
+        Ok(work.evicted)
     }
 
-    /// Every token of every slot and of every entry lies in its cell, at its position; and the invariants hold.
+    /// Every token of every slot lies in its cell, at its position. What is held beyond the slots is besides what evaluating it
+    /// would give. And the invariants hold.
     pub(crate) fn verify(&self) {
         self.cache.check().expect("the invariants hold");
         for (id, slot) in self.cache.slots() {
             self.memory.assert_holds(slot.tokens, slot.blocks, &format!("slot {id}"));
         }
-        for (id, tokens, blocks) in self.cache.ram_entries() {
-            self.memory.assert_holds(tokens, blocks, &format!("{id:?}"));
+        for (tenant, tokens, blocks) in self.cache.held() {
+            self.memory.assert_pure(tenant, &tokens, &blocks);
         }
     }
 
@@ -114,9 +126,8 @@ impl Memory {
         }
         for rotation in &work.rotations {
             for i in 0..rotation.count {
-                let (_, position) =
-                    self.at(cell(rotation.cell, i)).as_mut().expect("rotated cells are written");
-                *position = position.checked_add_signed(rotation.delta).expect("positions are not negative");
+                let value = self.at(cell(rotation.cell, i)).as_mut().expect("rotated cells are written");
+                value.position = value.position.checked_add_signed(rotation.delta).expect("positions are not negative");
             }
         }
     }
@@ -124,14 +135,28 @@ impl Memory {
     /// Evaluates the tokens from `start` on.
     pub(crate) fn write(&mut self, tokens: &[TokenId], blocks: &[BlockId], start: usize) {
         for (position, token) in (0..).zip(tokens).skip(start) {
-            *self.at(place(blocks, position)) = Some((*token, position));
+            let before = u32::checked_sub(position, 1).and_then(|before| *self.at(place(blocks, before)));
+            let context = extend(before.map_or(0, |before| before.context), *token);
+            *self.at(place(blocks, position)) = Some(Value { token: *token, position, context });
         }
     }
 
     pub(crate) fn assert_holds(&self, tokens: &[TokenId], blocks: &[BlockId], whose: &str) {
         for (position, token) in (0..).zip(tokens) {
             let (block, offset) = place(blocks, position);
-            assert_eq!(self.0[block][offset], Some((*token, position)), "{whose}, position {position}");
+            let held = self.0[block][offset].map(|value| (value.token, value.position));
+            assert_eq!(held, Some((*token, position)), "{whose}, position {position}");
+        }
+    }
+
+    /// As if the tokens had been evaluated from an empty cache.
+    pub(crate) fn assert_pure(&self, tenant: Tenant, tokens: &[TokenId], blocks: &[BlockId]) {
+        let mut context = 0;
+        for (position, token) in (0..).zip(tokens) {
+            context = extend(context, *token);
+            let (block, offset) = place(blocks, position);
+            let pure = Value { token: *token, position, context };
+            assert_eq!(self.0[block][offset], Some(pure), "held for {tenant:?}, position {position}");
         }
     }
 
@@ -141,6 +166,10 @@ impl Memory {
         }
         &mut self.0[block][offset]
     }
+}
+
+fn extend(context: u64, token: TokenId) -> u64 {
+    (context ^ u64::from(token.0 + 1)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(23)
 }
 
 fn place(blocks: &[BlockId], position: u32) -> (usize, usize) {
@@ -167,7 +196,7 @@ pub(crate) fn config(slots: u32) -> CacheConfig {
 }
 
 pub(crate) fn prompt(tokens: &[TokenId]) -> Prompt<'_> {
-    Prompt { tokens, pin: None, cache_prompt: true, reuse_chunk: 0, ram: true }
+    Prompt { tokens, pin: None, cache_prompt: true, reuse_chunk: 0, tenant: Tenant(0) }
 }
 
 pub(crate) fn pinned(tokens: &[TokenId], slot: u32) -> Prompt<'_> {

@@ -90,5 +90,5 @@ fn shifting_a_published_slot_leaves_the_entry_as_it_was() {
         rig.memory.carry_out(&work);
         rig.verify();
     }
-    assert!(rig.cache.ram_entries().any(|(_, held, _)| held == tokens));
+    assert!(rig.cache.held().any(|(_, held, _)| held == tokens));
 }

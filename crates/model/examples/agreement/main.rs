@@ -26,7 +26,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (file, base) = arguments.next().zip(arguments.next()).ok_or("name a GGUF file and a base")?;
     let threads = arguments.next().map_or(Ok(2), |text| text.parse())?;
     let cpu = match std::env::var("REPRISE_ISA") {
-        Ok(name) => Cpu::on_instructions(threads, &name)?,
+        Ok(name) => Cpu::new(threads).with_instructions(&name)?,
         Err(_) => Cpu::new(threads),
     };
     let source = MemorySource(Bytes::from(std::fs::read(file)?));

@@ -34,7 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let batches = batches.transpose()?;
 
     let cpu = || match std::env::var("REPRISE_ISA") {
-        Ok(name) => Cpu::on_instructions(threads, &name),
+        Ok(name) => Cpu::new(threads).with_instructions(&name),
         Err(_) => Ok(Cpu::new(threads)),
     };
     let sequences = batches.iter().flatten().copied().max().unwrap_or(1).max(1);
