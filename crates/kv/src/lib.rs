@@ -28,6 +28,8 @@ mod ids;
 mod limit;
 mod placement;
 mod plan;
+#[allow(dead_code, reason = "the block tree that asks it is being built")]
+mod policy;
 mod pool;
 mod prefix;
 mod ram;
