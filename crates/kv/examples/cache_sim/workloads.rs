@@ -45,6 +45,8 @@ enum Shape {
     Zipf(u64),
     /// So many conversations at a time, any of which may be next.
     Chats(u64),
+    /// One after the other, each for an equal share of the time.
+    Turns(Vec<Shape>),
 }
 
 pub(crate) fn all() -> Vec<Workload> {
@@ -61,16 +63,29 @@ pub(crate) fn all() -> Vec<Workload> {
         workload("Zipf over 100", Target::None, Shape::Zipf(100)),
         workload("8 chats", Target::Lru, Shape::Chats(8)),
         workload("14 chats", Target::Lru, Shape::Chats(14)),
+        workload(
+            "cycle of 12, 14 chats, in turns",
+            Target::None,
+            Shape::Turns(vec![cycle(&[12], 0), Shape::Chats(14), cycle(&[12], 0), Shape::Chats(14)]),
+        ),
     ]
 }
 
 impl Workload {
     pub(crate) fn requests(&self, seed: u64, count: usize) -> Vec<Request> {
-        let mut source = Source { random: Mt64::new(seed), texts: 0 };
-        match &self.shape {
-            Shape::Cycle { sets, one_off } => cycle(sets, *one_off, count, &mut source),
-            Shape::Zipf(prompts) => zipf(*prompts, count, &mut source),
-            Shape::Chats(chats) => chat::requests(*chats, count, &mut source),
+        self.shape.requests(count, &mut Source { random: Mt64::new(seed), texts: 0 })
+    }
+}
+
+impl Shape {
+    fn requests(&self, count: usize, source: &mut Source) -> Vec<Request> {
+        match self {
+            Self::Cycle { sets, one_off } => cycle(sets, *one_off, count, source),
+            Self::Zipf(prompts) => zipf(*prompts, count, source),
+            Self::Chats(chats) => chat::requests(*chats, count, source),
+            Self::Turns(shapes) => {
+                shapes.iter().flat_map(|shape| shape.requests(count / shapes.len(), source)).collect()
+            }
         }
     }
 }
