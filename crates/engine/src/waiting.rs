@@ -113,6 +113,11 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
         while std::mem::take(&mut self.waiting.look_again) {
             let jobs = std::mem::take(&mut self.waiting.jobs);
             self.waiting.jobs = self.start_all(jobs).await;
+            let prompts = self.waiting.jobs.iter().filter_map(|job| match &job.errand {
+                Errand::Generate(request) => Some((request.tenant, request.generate.prompt.as_slice())),
+                Errand::Embed(_) | Errand::Slot(_) => None,
+            });
+            self.cache.expect(prompts);
         }
     }
 

@@ -3,9 +3,10 @@
 //! Only leaves of the tree go, and never one that a running request reads: a conversation is shortened from its end. A leaf that
 //! an idle slot shows shortens that slot too. Which leaf goes is the policy's choice.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::ids::BLOCK_TOKENS;
+use crate::policy::NodeKey;
 use crate::tree::NodeAt;
 use crate::{BlockId, Cache, Eviction, Owner, SlotId};
 
@@ -37,21 +38,19 @@ impl Cache {
         }
         let pinned = self.pinned(reserved);
         let is_free = |at: NodeAt| !pinned[self.tree.node(at).block.at()];
-        let mut leaves: BTreeSet<NodeAt> = self.tree.leaves().filter(|at| is_free(*at)).collect();
+        let leaf = |at: NodeAt| (self.tree.node(at).key, at);
+        let mut leaves: BTreeMap<NodeKey, NodeAt> =
+            self.tree.leaves().filter(|at| is_free(*at)).map(leaf).collect();
         let mut left: HashMap<NodeAt, usize> = HashMap::new();
         while victims.len() < wanted {
-            let candidates = leaves.iter().map(|at| {
-                let node = self.tree.node(*at);
-                (*at, node.key, node.depth)
-            });
-            let victim = self.policy.victim(candidates)?;
-            leaves.remove(&victim);
+            let candidates = leaves.iter().map(|(key, at)| (*key, self.tree.node(*at).depth + 1));
+            let victim = leaves.remove(&self.policy.victim(candidates)?)?;
             victims.push(victim);
             if let Some(parent) = self.tree.node(victim).parent {
                 let left = left.entry(parent).or_insert_with(|| self.tree.node(parent).children.len());
                 *left -= 1;
                 if *left == 0 && is_free(parent) {
-                    leaves.insert(parent);
+                    leaves.extend([leaf(parent)]);
                 }
             }
         }

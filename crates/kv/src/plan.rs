@@ -1,12 +1,14 @@
 //! Stage 6: deciding where a prompt runs, and doing it.
 
+use reprise_gguf::TokenId;
+
 use crate::ids::{BLOCK_TOKENS, blocks_for, count};
 use crate::limit::Layout;
 use crate::prefix::{Reuse, common_prefix};
 use crate::slot::{Sequence, Slot};
 use crate::slots::{Choice, choose};
 use crate::tree::keys;
-use crate::{Applied, Cache, Eviction, Millis, Owner, Placement, Prompt, SlotId, Source, Stale, Work};
+use crate::{Applied, Cache, Eviction, Millis, Owner, Placement, Prompt, SlotId, Source, Stale, Tenant, Work};
 
 impl Cache {
     /// Where a prompt would run and what that would reuse and cost; `None` when no slot can take it now. Changes
@@ -64,6 +66,12 @@ impl Cache {
         // What is taken over is in the tree already, as far as it can be.
         self.slots[index].indexed = self.slots[index].content.exact / BLOCK_TOKENS;
         Ok(Applied { placement, work })
+    }
+
+    /// Prompts that wait for a slot, the next one first: what they need is not given up while there is anything else.
+    pub fn expect<'a>(&mut self, prompts: impl Iterator<Item = (Tenant, &'a [TokenId])>) {
+        let paths: Vec<_> = prompts.map(|(tenant, tokens)| keys(tenant, tokens)).collect();
+        self.policy.expect(paths.iter().map(Vec::as_slice));
     }
 
     /// Tokens of the prompt that the slot itself can give.

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 
 use reprise_gguf::TokenId;
 use slab::Slab;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::ids::{BLOCK_TOKENS, count};
 use crate::policy::NodeKey;
@@ -247,10 +248,13 @@ impl Tree {
 
 /// The identities of a text's blocks, each under all before it.
 pub(crate) fn keys(tenant: Tenant, tokens: &[TokenId]) -> Vec<NodeKey> {
-    let blocks = tokens.chunks(BLOCK_TOKENS as usize);
-    let chain = blocks.scan(NodeKey::root(tenant), |parent, tokens| {
-        *parent = parent.child(tokens);
-        Some(*parent)
+    let child = |parent: u64, tokens: &[TokenId]| {
+        let bytes: Vec<u8> = tokens.iter().flat_map(|token| token.0.to_le_bytes()).collect();
+        xxh3_64_with_seed(&bytes, parent)
+    };
+    let chain = tokens.chunks(BLOCK_TOKENS as usize).scan(tenant.0, |parent, tokens| {
+        *parent = child(*parent, tokens);
+        Some(NodeKey(*parent))
     });
     chain.collect()
 }
