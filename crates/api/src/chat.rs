@@ -6,8 +6,8 @@ use reprise_text::LocalTime;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::body::ok;
 use crate::auth::Caller;
+use crate::body::ok;
 use crate::router::Api;
 use crate::wire::chat::{Conversation, completion_fields};
 use crate::wire::prompt::WHOLE;
@@ -49,7 +49,7 @@ pub(crate) async fn input_tokens(Caller(api): Caller, body: Body) -> Result<Resp
 }
 
 /// The text of the prompt.
-fn render(api: &Api, body: &Value) -> Result<String, ApiError> {
+pub(crate) fn render(api: &Api, body: &Value) -> Result<String, ApiError> {
     let conversation = Conversation::parse(body, &api.config.defaults)?;
     let utc = i64::try_from((api.config.now)()).unwrap_or(i64::MAX);
     let now = LocalTime(utc.saturating_add(api.config.utc_offset));

@@ -5,8 +5,8 @@ use axum::response::Response;
 use serde_json::{Map, Value};
 
 use crate::ApiError;
-use crate::generation::{self, Job};
 use crate::auth::Caller;
+use crate::generation::{self, Job};
 use crate::router::Api;
 use crate::wire::field::{object, required};
 use crate::wire::options::Options;
@@ -29,11 +29,7 @@ pub(crate) async fn openai(Caller(api): Caller, body: Body) -> Result<Response, 
 ///
 /// # Errors
 /// [`ApiError::Invalid`] for a wrong field, and whatever the engine refuses before the first result.
-pub(crate) async fn run(
-    api: &Api,
-    fields: &Map<String, Value>,
-    shape: Shape,
-) -> Result<Response, ApiError> {
+pub(crate) async fn run(api: &Api, fields: &Map<String, Value>, shape: Shape) -> Result<Response, ApiError> {
     let prompts = prompts(required(fields, "prompt")?, &api.engine.text().tokenizer, WHOLE)?;
     let options = Options::parse(fields, &api.engine, &api.config)?;
     generation::run(api, Job { prompts, options, shape }).await

@@ -7,8 +7,8 @@ use reprise_gguf::TokenId;
 use serde_json::{Map, Value};
 
 use crate::ApiError;
-use crate::body::ok;
 use crate::auth::Caller;
+use crate::body::ok;
 use crate::router::Api;
 use crate::wire::embedding::{Embeddings, Encoding, Raw};
 use crate::wire::field::{integer, string};

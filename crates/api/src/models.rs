@@ -3,8 +3,8 @@
 use axum::response::Response;
 
 use crate::ApiError;
-use crate::body::ok;
 use crate::auth::Caller;
+use crate::body::ok;
 use crate::router::Api;
 use crate::wire::server::{Health, Models, Props, Success};
 

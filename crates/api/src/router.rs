@@ -85,6 +85,7 @@ fn routes() -> Router<Arc<Api>> {
         .route("/props", get(models::props).post(models::change_props))
         .route("/metrics", get(metrics::metrics))
         .route("/slots", get(slots::list))
+        .route("/slots/plan", post(slots::plan))
         .route("/slots/{id}", post(slots::action))
         .route("/slots/{id}/state", get(slots::export).put(slots::import));
     let reranking = ["/rerank", "/reranking", "/v1/rerank", "/v1/reranking"];

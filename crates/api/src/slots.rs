@@ -1,21 +1,26 @@
 //! Stage 2: `GET /slots`; saving, restoring and erasing a slot; its state as a download and an upload.
 
-use std::collections::HashMap;
-use std::convert::Infallible;
 use axum::body::Body;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::Response;
 use futures::stream;
+use reprise_engine::Generate;
 use serde_json::Value;
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::convert::Infallible;
 
-use crate::body::{ok, read};
 use crate::auth::Caller;
+use crate::body::{ok, read};
 use crate::router::Api;
+use crate::wire::chat::completion_fields;
 use crate::wire::field::{object, required, string};
-use crate::wire::slot::{Erased, Restored, Saved, Slot};
-use crate::{ApiError, FileName};
+use crate::wire::options::Options;
+use crate::wire::prompt::{WHOLE, prompts};
+use crate::wire::slot::{Erased, Plan, Restored, Saved, Slot};
+use crate::{ApiError, FileName, chat};
 
 type Parameters = Result<Query<HashMap<String, String>>, QueryRejection>;
 
@@ -34,6 +39,23 @@ pub(crate) async fn list(Caller(api): Caller, query: Parameters) -> Result<Respo
     }
     let slot = |snapshot| Slot::new(snapshot, &api.engine, endpoints.slots_debug);
     Ok(ok(&slots.iter().map(slot).collect::<Vec<_>>()))
+}
+
+/// `POST /slots/plan`: where a completion or a chat with this body would run, and what that would reuse and cost. Nothing changes.
+/// Reprise's own.
+pub(crate) async fn plan(Caller(api): Caller, body: Body) -> Result<Response, ApiError> {
+    let body = api.json(body).await?;
+    let fields = match body.get("messages") {
+        Some(_) => Cow::Owned(completion_fields(&body, chat::render(&api, &body)?)?),
+        None => Cow::Borrowed(object(&body)?),
+    };
+    let prompts = prompts(required(&fields, "prompt")?, &api.engine.text().tokenizer, WHOLE)?;
+    let Options { template, .. } = Options::parse(&fields, &api.engine, &api.config)?;
+    let [prompt] = <[_; 1]>::try_from(prompts).map_err(|prompts| {
+        ApiError::Invalid(format!("a plan is for one prompt, not for {}", prompts.len()))
+    })?;
+    let preview = api.engine.plan(Generate { prompt, ..template }).await?;
+    Ok(ok(&Plan::from(&preview)))
 }
 
 /// `POST /slots/{id}?action=save|restore|erase`.

@@ -8,8 +8,8 @@ use serde::Serialize;
 use serde_json::Map;
 
 use crate::ApiError;
-use crate::body::ok;
 use crate::auth::Caller;
+use crate::body::ok;
 use crate::router::Api;
 use crate::wire::field::{Fields, boolean};
 use crate::wire::prompt::{ids, mixed};

@@ -30,7 +30,7 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
         }
     }
 
-    fn check(&self, generate: &Generate) -> Result<(), EngineError> {
+    pub(crate) fn check(&self, generate: &Generate) -> Result<(), EngineError> {
         let config = &self.shared.config;
         if self.closing {
             return Err(EngineError::Closed);
@@ -62,7 +62,9 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
 
     /// Gives a request its slot, or its slots, and gives it back when they are not idle.
     pub(crate) fn start(&mut self, request: Request) -> Option<Request> {
-        let Some((placement, children)) = self.place(request.tenant, &request.generate) else { return Some(request) };
+        let Some((placement, children)) = self.place(request.tenant, &request.generate) else {
+            return Some(request);
+        };
         let samplers = match self.samplers(&request) {
             Ok(samplers) => samplers,
             Err(error) => {
@@ -105,7 +107,7 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
     }
 
     /// Where a request would run: the slot of the first copy, and those of the others.
-    fn place(&self, tenant: Tenant, generate: &Generate) -> Option<(Placement, Vec<SlotId>)> {
+    pub(crate) fn place(&self, tenant: Tenant, generate: &Generate) -> Option<(Placement, Vec<SlotId>)> {
         let prompt = Prompt {
             tokens: &generate.prompt,
             pin: self.pin(generate),

@@ -114,7 +114,8 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
         let slots = cache.slots().map(|_| Slot::default()).collect();
         let wake = Arc::new(Notify::new());
         let shared = Arc::new(Shared { text, model: model.info().clone(), config, wake });
-        let handle = EngineHandle { commands: sender, shared: Arc::clone(&shared), tenant: Tenant::default() };
+        let handle =
+            EngineHandle { commands: sender, shared: Arc::clone(&shared), tenant: Tenant::default() };
         let engine = Self {
             model,
             store,
@@ -202,6 +203,7 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
             Command::Embed(tenant, tokens, reply) => self.submit_embedding(tenant, tokens, reply),
             // Whoever asked may have left; then nobody misses the answer.
             Command::Slots(tenant, reply) => drop(reply.send(self.snapshots(tenant))),
+            Command::Plan(tenant, request, reply) => drop(reply.send(self.preview(tenant, &request))),
             Command::Metrics(reply) => drop(reply.send(self.metrics_now())),
             Command::Save(tenant, slot, name, reply) => self.submit_save(tenant, slot, name, reply),
             Command::Restore(tenant, slot, name, reply) => self.submit_restore(tenant, slot, name, reply),

@@ -28,7 +28,7 @@ pub enum Event {
 }
 
 /// Which slot a request got, and why.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Placed {
     /// The slot.
     pub slot: u32,

@@ -13,7 +13,7 @@ use reprise_text::Text;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::outbox::{self, Inbox, Outbox};
-use crate::{EngineConfig, EngineError, Event, Generate, Metrics, SlotSnapshot};
+use crate::{EngineConfig, EngineError, Event, Generate, Metrics, Preview, SlotSnapshot};
 
 /// Talks to the engine's owner task. Every method may be called from any thread; a call to an engine that has stopped
 /// answers [`EngineError::Closed`].
@@ -41,6 +41,7 @@ pub(crate) enum Command {
     Generate(Tenant, Box<Generate>, Outbox),
     Embed(Tenant, Vec<TokenId>, oneshot::Sender<Result<Vec<f32>, EngineError>>),
     Slots(Tenant, oneshot::Sender<Vec<SlotSnapshot>>),
+    Plan(Tenant, Box<Generate>, oneshot::Sender<Result<Preview, EngineError>>),
     Metrics(oneshot::Sender<Metrics>),
     Save(Tenant, u32, String, oneshot::Sender<Result<SlotFile, EngineError>>),
     Restore(Tenant, u32, String, oneshot::Sender<Result<SlotFile, EngineError>>),
@@ -141,6 +142,14 @@ impl EngineHandle {
     /// [`EngineError::Closed`].
     pub async fn slots(&self) -> Result<Vec<SlotSnapshot>, EngineError> {
         self.ask(|reply| Command::Slots(self.tenant, reply)).await
+    }
+
+    /// Where a request would run if it came now, and what that would reuse and cost. Changes nothing.
+    ///
+    /// # Errors
+    /// What [`EngineHandle::generate`] would refuse it for.
+    pub async fn plan(&self, request: Generate) -> Result<Preview, EngineError> {
+        self.ask(|reply| Command::Plan(self.tenant, Box::new(request), reply)).await?
     }
 
     /// Counters.

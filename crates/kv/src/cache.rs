@@ -3,13 +3,11 @@
 use reprise_gguf::TokenId;
 
 use crate::ids::{BLOCK_TOKENS, blocks_for, count};
-use crate::pool::Pool;
 use crate::policy::Policy;
+use crate::pool::Pool;
 use crate::slot::Slot;
 use crate::tree::{Tree, keys};
-use crate::{
-    BlockId, CacheConfig, Cell, CellCopy, Millis, PoolFull, SlotId, SlotView, Tenant, Work,
-};
+use crate::{BlockId, CacheConfig, Cell, CellCopy, Millis, PoolFull, SlotId, SlotView, Tenant, Work};
 
 /// All slots, the blocks under them, and what is held beyond the slots.
 ///
@@ -51,7 +49,14 @@ impl Cache {
     pub fn slot(&self, id: SlotId) -> SlotView<'_> {
         let Slot { content, tenant, busy, last_used, .. } = &self.slots[self.index(id)];
         let (tokens, blocks) = (&content.tokens, &content.blocks);
-        SlotView { tokens, blocks, tenant: *tenant, busy: *busy, last_used: *last_used, n_ctx: self.config.slot_context }
+        SlotView {
+            tokens,
+            blocks,
+            tenant: *tenant,
+            busy: *busy,
+            last_used: *last_used,
+            n_ctx: self.config.slot_context,
+        }
     }
 
     /// All slots, in order.

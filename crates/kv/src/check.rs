@@ -20,11 +20,8 @@ impl Cache {
     /// Every block has as many holders as name it; the free ones are those without.
     fn check_holders(&self) -> Result<(), String> {
         let mut holders = vec![0; self.pool.holders().len()];
-        for content in self
-            .slots
-            .iter()
-            .flat_map(|slot| [Some(&slot.content), slot.staged.as_ref()])
-            .flatten()
+        for content in
+            self.slots.iter().flat_map(|slot| [Some(&slot.content), slot.staged.as_ref()]).flatten()
         {
             well_formed(content)?;
             content.blocks.iter().for_each(|block| holders[block.at()] += 1);

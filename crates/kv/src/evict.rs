@@ -64,7 +64,9 @@ impl Cache {
         let mut shown: BTreeSet<BlockId> = BTreeSet::new();
         let mut costs = Vec::new();
         for (index, slot) in self.slots.iter().enumerate() {
-            let Some(first) = slot.content.blocks.iter().position(|block| gone.contains_key(block)) else { continue };
+            let Some(first) = slot.content.blocks.iter().position(|block| gone.contains_key(block)) else {
+                continue;
+            };
             shown.extend(slot.content.blocks[first..].iter().filter(|block| gone.contains_key(block)));
             let tokens = slot.len() - first as u32 * BLOCK_TOKENS;
             costs.push(Eviction { owner: Owner::Slot(SlotId(index as u32)), tokens });

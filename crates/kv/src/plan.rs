@@ -8,7 +8,9 @@ use crate::prefix::{Reuse, common_prefix};
 use crate::slot::{Sequence, Slot};
 use crate::slots::{Choice, choose};
 use crate::tree::keys;
-use crate::{Applied, Cache, Eviction, Millis, Owner, Placement, Prompt, SlotId, Source, Stale, Tenant, Work};
+use crate::{
+    Applied, Cache, Eviction, Millis, Owner, Placement, Prompt, SlotId, Source, Stale, Tenant, Work,
+};
 
 impl Cache {
     /// Where a prompt would run and what that would reuse and cost; `None` when no slot can take it now. Changes

@@ -67,7 +67,8 @@ impl Cache {
         let blocks = self.take(wanted, &reserved, &mut evicted).ok_or(full)?;
         self.epoch += 1;
         self.slots[index].busy = true;
-        self.slots[index].staged = Some(Sequence { tokens: tokens.to_vec(), blocks: blocks.clone(), exact: tokens_len });
+        self.slots[index].staged =
+            Some(Sequence { tokens: tokens.to_vec(), blocks: blocks.clone(), exact: tokens_len });
         let purged = purged.into_iter().map(|at| SlotId(at as u32)).collect();
         Ok(Staged { slot, tenant, blocks, purged, evicted })
     }

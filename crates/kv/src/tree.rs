@@ -71,7 +71,10 @@ impl Tree {
             // The first of equals: `max_by_key` gives the last.
             let best = children.iter().rev().map(|at| (*at, common(*at))).max_by_key(|(_, common)| *common);
             let Some((at, best)) = best.filter(|(_, best)| *best > 0) else { break };
-            if held.len == 0 && best == 1 && children.iter().all(|at| common(*at) == 0 || self.nodes[*at].len() > 4) {
+            if held.len == 0
+                && best == 1
+                && children.iter().all(|at| common(*at) == 0 || self.nodes[*at].len() > 4)
+            {
                 break;
             }
             held.len += best;
@@ -86,10 +89,19 @@ impl Tree {
 
     /// Takes in the first `len` tokens of what a slot holds, sharing its blocks. Where a block is held already, the slot gets
     /// the one that is there and its own is let go. A partly filled block goes in if `tail` says that nobody writes to it.
-    pub(crate) fn insert(&mut self, tenant: Tenant, content: &mut Sequence, len: u32, tail: bool, pool: &mut Pool) {
+    pub(crate) fn insert(
+        &mut self,
+        tenant: Tenant,
+        content: &mut Sequence,
+        len: u32,
+        tail: bool,
+        pool: &mut Pool,
+    ) {
         let mut parent = None;
         let keys = keys(tenant, &content.tokens[..len as usize]);
-        for ((index, tokens), key) in content.tokens[..len as usize].chunks(BLOCK_TOKENS as usize).enumerate().zip(keys) {
+        for ((index, tokens), key) in
+            content.tokens[..len as usize].chunks(BLOCK_TOKENS as usize).enumerate().zip(keys)
+        {
             let full = count(tokens) == BLOCK_TOKENS;
             let siblings = self.children(tenant, parent);
             let found = siblings.iter().copied().find(|at| self.nodes[*at].tokens.starts_with(tokens));
@@ -130,7 +142,8 @@ impl Tree {
         let mut parent = None;
         for (tokens, block) in content.tokens.chunks(BLOCK_TOKENS as usize).zip(&content.blocks) {
             // Of the last block the slot may have taken over only the first cells.
-            let same = |at: &NodeAt| self.nodes[*at].tokens.starts_with(tokens) && self.nodes[*at].block == *block;
+            let same =
+                |at: &NodeAt| self.nodes[*at].tokens.starts_with(tokens) && self.nodes[*at].block == *block;
             let Some(at) = self.children(tenant, parent).iter().copied().find(same) else { break };
             path.push(at);
             parent = Some(at);

@@ -32,7 +32,9 @@ impl Affinity {
         if !processors.is_empty() {
             let allowed = system::allowed()?;
             if let Some(missing) = processors.iter().find(|processor| !allowed.contains(processor)) {
-                bail!("--cpu-mask, --cpu-range: there is no processor {missing}; this process may use {allowed:?}");
+                bail!(
+                    "--cpu-mask, --cpu-range: there is no processor {missing}; this process may use {allowed:?}"
+                );
             }
         }
         Ok(Self { processors, strict: arguments.cpu_strict == 1 })

@@ -59,7 +59,17 @@ pub(crate) struct Placement {
     slot: u32,
     reason: String,
     cached: u32,
+    tiers: Tiers,
     evicted: u32,
+}
+
+/// Where the cached tokens lay: the parts add up to them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+struct Tiers {
+    /// In the slot itself.
+    slot: u32,
+    /// In memory, beyond the slot.
+    ram: u32,
 }
 
 impl<'a> Partial<'a> {
@@ -148,8 +158,9 @@ impl<'a> Last<'a> {
 
 impl From<&Placed> for Placement {
     fn from(placed: &Placed) -> Self {
-        let Placed { slot, reason, cached, evicted, .. } = placed;
-        Self { slot: *slot, reason: reason.clone(), cached: *cached, evicted: *evicted }
+        let Placed { slot, copy: _, reason, cached, own, evicted } = placed;
+        let tiers = Tiers { slot: *own, ram: cached - own };
+        Self { slot: *slot, reason: reason.clone(), cached: *cached, tiers, evicted: *evicted }
     }
 }
 

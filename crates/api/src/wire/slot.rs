@@ -1,6 +1,6 @@
 //! `GET /slots` and the answers to slot actions.
 
-use reprise_engine::{EngineHandle, SlotFile, SlotSnapshot, SlotTask};
+use reprise_engine::{EngineHandle, Preview, SlotFile, SlotSnapshot, SlotTask};
 use serde::Serialize;
 
 use super::native::Placement;
@@ -110,6 +110,43 @@ impl Slot {
                 },
             }),
             texts: (debug && (task.is_some() || snapshot.tokens > 0)).then(texts),
+        }
+    }
+}
+
+/// What would happen to a request. Reprise's own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Plan {
+    n_prompt_tokens: u32,
+    /// Prompt tokens that would be evaluated.
+    n_prompt_tokens_processed: u32,
+    /// No slot could take it now.
+    deferred: bool,
+    /// `null` when it would wait.
+    placement: Option<Placement>,
+    /// What the prompt would cost.
+    evicted: Vec<Loss>,
+    /// Idle slots that would be emptied.
+    emptied: Vec<u32>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Loss {
+    tokens: u32,
+    /// `slot 1`, `the prompt cache`.
+    of: String,
+}
+
+impl From<&Preview> for Plan {
+    fn from(preview: &Preview) -> Self {
+        let Preview { prompt_tokens, placed, evicted, emptied } = preview;
+        Self {
+            n_prompt_tokens: *prompt_tokens,
+            n_prompt_tokens_processed: prompt_tokens - placed.as_ref().map_or(0, |placed| placed.cached),
+            deferred: placed.is_none(),
+            placement: placed.as_ref().map(Placement::from),
+            evicted: evicted.iter().map(|(tokens, of)| Loss { tokens: *tokens, of: of.clone() }).collect(),
+            emptied: emptied.clone(),
         }
     }
 }

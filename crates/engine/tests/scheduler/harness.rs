@@ -14,8 +14,8 @@ use futures::{FutureExt, StreamExt};
 use reprise_engine::sample::Sampling;
 use reprise_engine::testing::{BOS, Controls, ScriptedModel, byte, text};
 use reprise_engine::{
-    Ended, Engine, EngineConfig, EngineError, EngineHandle, Event, Finished, Generate, Generation,
-    Limits, SlotStore, StoreError,
+    Ended, Engine, EngineConfig, EngineError, EngineHandle, Event, Finished, Generate, Generation, Limits,
+    SlotStore, StoreError,
 };
 use reprise_gguf::TokenId;
 use reprise_kv::Ppm;

@@ -151,7 +151,8 @@ fn what_was_asked_for_longest_ago_is_given_up_from_its_end() {
     }
     let placement = rig.run(&prompt(&texts[2]), &[]).placement;
     assert_eq!(placement.evicted[0].to_string(), "28 tokens of the prompt cache");
-    let reused = |name: usize| rig.cache.plan(&prompt(&texts[name]), reprise_kv::Millis(0)).map(|plan| plan.reused);
+    let reused =
+        |name: usize| rig.cache.plan(&prompt(&texts[name]), reprise_kv::Millis(0)).map(|plan| plan.reused);
     assert_eq!([0, 1, 2].map(reused), [Some(32), Some(59), Some(59)]);
 }
 
@@ -210,7 +211,11 @@ fn what_was_moved_is_held_by_its_slot_alone() {
     rig.verify();
     assert_eq!(lengths(&rig), [32], "the cells behind the shift saw what is not there any more");
     let shifted = rig.tokens(0).to_vec();
-    assert_eq!(rig.run(&prompt(&shifted), &[]).cache_n, 229, "llama-server goes on from them, and so does the slot");
+    assert_eq!(
+        rig.run(&prompt(&shifted), &[]).cache_n,
+        229,
+        "llama-server goes on from them, and so does the slot"
+    );
 }
 
 #[test]

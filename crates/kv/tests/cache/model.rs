@@ -135,10 +135,7 @@ impl Model {
         let best = held.map(|(_, tokens, _)| naive_reuse(&tokens, prompt)).fold(own, usize::max);
         let reused = placement.reused as usize;
         if self.rig.cache.config().unified {
-            assert!(
-                reused <= best
-                    && reused >= own.min(naive_prefix(shown, prompt))
-            );
+            assert!(reused <= best && reused >= own.min(naive_prefix(shown, prompt)));
         } else {
             // One token alone may not be worth it.
             assert!(reused == best || best == 1 && reused == own, "{reused} of {best}");

@@ -2,7 +2,8 @@
 
 use reprise_gguf::TokenId;
 use reprise_kv::{
-    BLOCK_TOKENS, BlockId, Cache, CacheConfig, Cell, Eviction, Millis, Placement, PoolFull, Ppm, Prompt, SlotId, Tenant, Work
+    BLOCK_TOKENS, BlockId, Cache, CacheConfig, Cell, Eviction, Millis, Placement, PoolFull, Ppm, Prompt,
+    SlotId, Tenant, Work,
 };
 
 /// What llama-server reports of a request, and how it was placed.
@@ -127,7 +128,8 @@ impl Memory {
         for rotation in &work.rotations {
             for i in 0..rotation.count {
                 let value = self.at(cell(rotation.cell, i)).as_mut().expect("rotated cells are written");
-                value.position = value.position.checked_add_signed(rotation.delta).expect("positions are not negative");
+                value.position =
+                    value.position.checked_add_signed(rotation.delta).expect("positions are not negative");
             }
         }
     }
