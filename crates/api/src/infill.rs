@@ -7,7 +7,6 @@ use reprise_text::{Special, Tokenizer};
 use serde_json::{Map, Value};
 
 use crate::auth::Caller;
-use crate::router::Api;
 use crate::wire::field::object;
 use crate::wire::prompt::mixed;
 use crate::wire::reply::Shape;

@@ -11,7 +11,6 @@ use reprise_engine::Metrics;
 
 use crate::ApiError;
 use crate::auth::Caller;
-use crate::router::Api;
 
 /// `GET /metrics`.
 pub(crate) async fn metrics(Caller(api): Caller) -> Result<Response, ApiError> {

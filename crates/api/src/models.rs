@@ -5,7 +5,6 @@ use axum::response::Response;
 use crate::ApiError;
 use crate::auth::Caller;
 use crate::body::ok;
-use crate::router::Api;
 use crate::wire::server::{Health, Models, Props, Success};
 
 /// `GET /health`: the model is loaded, or this router would not answer.

@@ -10,7 +10,6 @@ use serde_json::Map;
 use crate::ApiError;
 use crate::auth::Caller;
 use crate::body::ok;
-use crate::router::Api;
 use crate::wire::field::{Fields, boolean};
 use crate::wire::prompt::{ids, mixed};
 
