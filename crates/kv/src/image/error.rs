@@ -1,6 +1,7 @@
 //! Why an image is refused, and what to do about it.
 
 use crate::image::Layout;
+use crate::image::llama::LlamaError;
 
 /// A slot image that cannot be used. The texts are for the operator who asked for the restore.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -113,6 +114,9 @@ pub enum ImageError {
         /// Bytes that the layout implies.
         expected: u64,
     },
+    /// A slot file of llama.cpp's that cannot be read.
+    #[error(transparent)]
+    Llama(#[from] LlamaError),
 }
 
 fn short(fingerprint: &[u8; 32]) -> String {

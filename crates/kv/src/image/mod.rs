@@ -15,9 +15,12 @@
 //! is another, stands in the upper half. The seed ties a frame to its image and its place, so
 //! swapped or foreign blocks are found like flipped bits.
 
+pub mod llama;
+
 mod decode;
 mod encode;
 mod error;
+mod reader;
 
 pub use decode::{Expected, Frames, Image, claimed_tokens};
 pub use encode::{Encoder, FRAME_HEADER_LEN};
@@ -98,11 +101,22 @@ impl Layout {
     /// Bytes of one token over all layers, K and V.
     #[must_use]
     pub fn token_bytes(&self) -> u64 {
-        let row = |head_dim: u32, kv_type: KvType| {
-            kv_type.bytes(u64::from(self.kv_heads).saturating_mul(u64::from(head_dim)))
-        };
-        let token = row(self.head_dim, self.keys).saturating_add(row(self.head_dim_v, self.values));
-        u64::from(self.layers).saturating_mul(token)
+        u64::from(self.layers).saturating_mul(self.key_bytes().saturating_add(self.value_bytes()))
+    }
+
+    /// Bytes of one token's K in one layer.
+    fn key_bytes(&self) -> u64 {
+        self.keys.bytes(u64::from(self.kv_heads).saturating_mul(u64::from(self.head_dim)))
+    }
+
+    /// Bytes of one token's V in one layer.
+    fn value_bytes(&self) -> u64 {
+        self.values.bytes(self.value_elements())
+    }
+
+    /// Elements of one token's V in one layer.
+    fn value_elements(&self) -> u64 {
+        u64::from(self.kv_heads).saturating_mul(u64::from(self.head_dim_v))
     }
 }
 
