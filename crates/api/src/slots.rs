@@ -7,12 +7,13 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use futures::stream;
 use serde_json::Value;
 
 use crate::body::{ok, read};
+use crate::etag::ETag;
 use crate::router::Api;
 use crate::wire::field::{object, required, string};
 use crate::wire::slot::{Erased, Restored, Saved, Slot};
@@ -64,7 +65,9 @@ pub(crate) async fn action(
     }
 }
 
-/// `GET /slots/{id}/state`: the image of a slot, as a save would write it to a file.
+/// `GET /slots/{id}/state`: the image of a slot, as a save would write it to a file, or 304 for a client that has it.
+///
+/// `PUT` takes no `If-Match`: it would have to read the whole slot first, and between two requests for a slot others may run.
 pub(crate) async fn export(
     State(api): State<Arc<Api>>,
     path: Result<Path<String>, PathRejection>,
@@ -72,12 +75,22 @@ pub(crate) async fn export(
 ) -> Result<Response, ApiError> {
     let (_, slot) = allowed(&api, path, &headers)?;
     let image = api.engine.export_slot(slot).await?;
-    let length = image.len();
-    let parts = image.parts.into_iter().map(Ok::<_, Infallible>);
-    let mut response = Response::new(Body::from_stream(stream::iter(parts)));
+    let etag = ETag::new(&image.digest);
+    let mut response = Response::new(Body::empty());
+    if etag.is_known(&headers) {
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+    } else {
+        let length = image.len();
+        let parts = image.parts.into_iter().map(Ok::<_, Infallible>);
+        *response.body_mut() = Body::from_stream(stream::iter(parts));
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    headers.insert(header::ETAG, etag.into());
+    // A copy may be kept, but the slot has moved on as soon as a request ran on it.
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
     Ok(response)
 }
 

@@ -66,6 +66,8 @@ pub struct SlotImage {
     pub tokens: u32,
     /// The image, cut into pieces.
     pub parts: Vec<Bytes>,
+    /// What identifies the image; see [`reprise_kv::image::Encoder::digest`].
+    pub digest: [u8; 32],
 }
 
 impl SlotImage {

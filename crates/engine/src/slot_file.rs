@@ -151,7 +151,7 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
     }
 
     async fn save(&mut self, slot: SlotId, name: &str) -> Result<(u32, u64), EngineError> {
-        let SlotImage { tokens, parts } = self.image(slot).await?;
+        let SlotImage { tokens, parts, .. } = self.image(slot).await?;
         let store = self.store.as_ref().ok_or_else(no_store)?;
         let bytes = store.put(name, parts).await.map_err(EngineError::Save)?;
         Ok((tokens, bytes))
@@ -182,7 +182,7 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
             parts.push(Bytes::copy_from_slice(&frame));
             parts.push(Bytes::from(payload));
         }
-        Ok(SlotImage { tokens, parts })
+        Ok(SlotImage { tokens, parts, digest: encoder.digest() })
     }
 
     /// Replaces a slot's tokens and KV by an image, all of it or nothing.

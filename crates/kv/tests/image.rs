@@ -86,6 +86,27 @@ fn the_bytes_are_those_documented() {
 }
 
 #[test]
+fn the_digest_tells_images_apart() {
+    let digest = |header: ImageHeader, payloads: &[Vec<u8>]| {
+        let mut encoder = Encoder::new(header);
+        payloads.iter().for_each(|payload| drop(encoder.frame(payload).expect("its length")));
+        encoder.digest()
+    };
+    let whole = digest(header(70), &payloads(&header(70)));
+    assert_eq!(digest(header(70), &payloads(&header(70))), whole);
+    for block in 0..3 {
+        let mut payloads = payloads(&header(70));
+        payloads[block][5] ^= 1;
+        assert_ne!(digest(header(70), &payloads), whole, "block {block}");
+    }
+    let mut other = header(70);
+    other.tokens[69] = TokenId(999);
+    assert_ne!(digest(other, &payloads(&header(70))), whole);
+    let other = ImageHeader { fingerprint: [8; 32], ..header(70) };
+    assert_ne!(digest(other, &payloads(&header(70))), whole);
+}
+
+#[test]
 fn every_truncation_is_found() {
     let bytes = image(70);
     for len in 0..bytes.len() {

@@ -142,6 +142,36 @@ fn the_state_of_a_slot_is_downloaded_and_uploaded() {
 }
 
 #[test]
+fn a_state_that_the_client_has_is_not_sent_again() {
+    let mut server = Server::new();
+    let body = |slot: u32| json!({"prompt": ids("abcdefgh"), "n_predict": 1, "id_slot": slot});
+    let get = |server: &mut Server, slot: u32, known: &str| {
+        let mut request = request(Method::GET, &format!("/slots/{slot}/state"), Body::empty());
+        request.headers_mut().insert("if-none-match", known.parse().unwrap());
+        request.headers_mut().insert("origin", "http://localhost:3000".parse().unwrap());
+        let reply = server.open(request);
+        let header = |name| reply.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+        assert_eq!(header("access-control-expose-headers").as_deref(), Some("ETag"));
+        assert_eq!(header("content-length").is_some(), reply.status() == StatusCode::OK);
+        (reply.status(), header("etag").unwrap())
+    };
+    server.ask("/completion", &body(1));
+    let (status, tag) = get(&mut server, 1, "\"other\"");
+    assert_eq!((status, tag.len()), (StatusCode::OK, 66));
+    assert_eq!(get(&mut server, 1, &tag), (StatusCode::NOT_MODIFIED, tag.clone()));
+    let known = request(Method::GET, "/slots/1/state", Body::empty());
+    let state = server.bytes(known);
+    // An empty slot is another image, and the same image in another slot is the same.
+    let (status, empty) = get(&mut server, 0, &tag);
+    assert_eq!((status, empty != tag), (StatusCode::OK, true));
+    server.send(request(Method::PUT, "/slots/0/state", Body::from(state)));
+    assert_eq!(get(&mut server, 0, &tag), (StatusCode::NOT_MODIFIED, tag.clone()));
+    server.ask("/completion", &json!({"prompt": ids("abcdefgz"), "n_predict": 1, "id_slot": 1}));
+    let (status, changed) = get(&mut server, 1, &tag);
+    assert_eq!((status, changed != tag), (StatusCode::OK, true));
+}
+
+#[test]
 fn a_state_may_be_larger_than_a_request_but_not_than_a_slot() {
     let mut config = api_config();
     config.body_limit = 10;

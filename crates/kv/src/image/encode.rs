@@ -33,6 +33,7 @@ pub struct Encoder {
     bytes: Vec<u8>,
     checksum: u64,
     next: usize,
+    digest: blake3::Hasher,
 }
 
 impl Encoder {
@@ -53,7 +54,9 @@ impl Encoder {
         }
         let checksum = xxh3_64(&bytes);
         bytes.extend_from_slice(&checksum.to_le_bytes());
-        Self { image, bytes, checksum, next: 0 }
+        let mut digest = blake3::Hasher::new();
+        digest.update(&bytes);
+        Self { image, bytes, checksum, next: 0, digest }
     }
 
     /// The first bytes of the image.
@@ -62,7 +65,7 @@ impl Encoder {
         &self.bytes
     }
 
-    /// Bytes of the finished image.
+    /// Bytes of the finished image, without a trailer.
     #[must_use]
     pub fn image_len(&self) -> u64 {
         self.image.image_len()
@@ -83,6 +86,19 @@ impl Encoder {
         let mut frame = [0; FRAME_HEADER_LEN];
         frame[..8].copy_from_slice(&found.to_le_bytes());
         frame[8..].copy_from_slice(&checksum.to_le_bytes());
+        self.digest.update(&frame);
         Ok(frame)
+    }
+
+    /// What identifies the finished image: BLAKE3 over its header and its frames' headers.
+    ///
+    /// That it leaves out the payloads saves a second pass over them and loses nothing that matters: the header fixes
+    /// tokens, layout and model, and with them the length of everything that follows; a frame's header holds the checksum
+    /// of its payload. Two images that differ have the same digest only if 64 bits of XXH3 are the same for each block
+    /// that differs. By chance that does not happen; somebody who may put a state can make it happen, and fools only
+    /// those who ask for the state of the slot that he has put.
+    #[must_use]
+    pub fn digest(&self) -> [u8; 32] {
+        *self.digest.finalize().as_bytes()
     }
 }
