@@ -37,6 +37,7 @@ pub use engine::{Ended, Engine};
 pub use error::EngineError;
 pub use event::{Event, Finished, Placed, Progress, Step, StopReason, Timings};
 pub use handle::{EngineHandle, Generation, SlotFile, SlotImage};
+pub use reprise_kv::image::StateKey;
 pub use request::{Generate, Kind, Limits, Probabilities};
 pub use seams::{Clock, MemoryStore, SlotStore, StoreError};
 pub use sizing::{Plan, Sizing, SizingError};

@@ -182,6 +182,10 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
             parts.push(Bytes::copy_from_slice(&frame));
             parts.push(Bytes::from(payload));
         }
+        if let Some(key) = &self.shared.config.state_key {
+            let trailer = encoder.trailer(key, parts.iter().map(|part| part.as_ref()));
+            parts.push(Bytes::copy_from_slice(&trailer));
+        }
         Ok(SlotImage { tokens, parts, digest: encoder.digest() })
     }
 
@@ -198,6 +202,9 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
             max_tokens: self.cache.slot(slot).n_ctx,
         };
         let image = Image::decode(bytes, &expected).map_err(EngineError::Image)?;
+        if let Some(key) = &self.shared.config.state_key {
+            image.authenticate(key).map_err(EngineError::Image)?;
+        }
         let staged = self.cache.restore(slot, &image.header().tokens).map_err(EngineError::Room)?;
         for purged in &staged.purged {
             info!(slot = %purged, "slot {purged} emptied: the restore needs its cells");

@@ -202,6 +202,9 @@ pub(crate) struct CacheArgs {
     /// Folder of slot files; enables save, restore and erase
     #[arg(long, value_name = "DIR")]
     pub slot_save_path: Option<PathBuf>,
+    /// File with a secret of 16 bytes or more: slot images are tagged with it, and others are refused
+    #[arg(long, value_name = "FILE")]
+    pub state_key: Option<PathBuf>,
 }
 
 /// HTTP.

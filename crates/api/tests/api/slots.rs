@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{Method, StatusCode};
+use reprise_engine::StateKey;
+use reprise_engine::testing::text;
 use serde_json::json;
 
-use crate::harness::{Server, api_config, ids, model, request};
+use crate::harness::{Server, api_config, engine_config, ids, model, request};
 
 #[test]
 fn fresh_slots_have_no_history() {
@@ -169,6 +171,26 @@ fn a_state_that_the_client_has_is_not_sent_again() {
     server.ask("/completion", &json!({"prompt": ids("abcdefgz"), "n_predict": 1, "id_slot": 1}));
     let (status, changed) = get(&mut server, 1, &tag);
     assert_eq!((status, changed != tag), (StatusCode::OK, true));
+}
+
+#[test]
+fn a_server_with_a_key_refuses_states_that_are_not_its_own() {
+    let mut plain = Server::new();
+    let state = plain.bytes(request(Method::GET, "/slots/0/state", Body::empty()));
+    let mut config = engine_config();
+    config.state_key = StateKey::derive(b"sixteen letters.").ok();
+    let mut server = Server::with_engine(model(), text(), api_config(), config);
+    let put = |server: &mut Server, state: Vec<u8>| {
+        server.send(request(Method::PUT, "/slots/0/state", Body::from(state)))
+    };
+    let message = put(&mut server, state).error(400, "invalid_request_error");
+    assert!(message.contains("--state-key"), "{message}");
+    let mut own = server.bytes(request(Method::GET, "/slots/0/state", Body::empty()));
+    assert_eq!(put(&mut server, own.clone()).json()["n_read"], own.len());
+    let last = own.len() - 1;
+    own[last] ^= 1;
+    let message = put(&mut server, own).error(400, "invalid_request_error");
+    assert!(message.starts_with("Unable to restore slot: the slot image's tag is wrong"), "{message}");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use crate::harness::{Also, Bench, TestStore, config, prompt, request, result};
 use futures::FutureExt;
 use reprise_engine::testing::ScriptedModel;
 use reprise_engine::{EngineConfig, EngineError, SlotFile, StoreError};
-use reprise_kv::image::ImageError;
+use reprise_kv::image::{ImageError, StateKey};
 
 fn bench_on(store: &TestStore, config: EngineConfig) -> Bench {
     let model = ScriptedModel::new(config.kv_blocks(), config.micro_batch);
@@ -81,6 +81,43 @@ fn an_import_that_fails_leaves_the_slot() {
     let large = bench.ask(handle.import_slot(0, vec![0; (1 << 20) + 1].into())).unwrap_err();
     assert!(matches!(large, EngineError::Restore(StoreError::TooLarge { .. })), "{large}");
     assert_eq!(bench.reuse(pinned(2, 50, 0)), (0, 49, 1));
+}
+
+#[test]
+fn with_a_key_only_images_with_its_tag_are_taken() {
+    let keyed = |byte: u8| config(1, 256).also(|config| config.state_key = StateKey::derive(&[byte; 16]).ok());
+    let store = TestStore::default();
+    let mut bench = bench_on(&store, keyed(1));
+    bench.complete(pinned(1, 40, 0));
+    save(&mut bench, 0, "tagged").unwrap();
+    let export = |bench: &mut Bench| {
+        let handle = bench.handle.clone();
+        bench.ask(handle.export_slot(0)).unwrap()
+    };
+    let image = export(&mut bench);
+    assert_eq!(image.parts.concat(), store.images.borrow()["tagged"]);
+
+    let mut plain = bench_on(&store, config(1, 256));
+    plain.complete(pinned(1, 40, 0));
+    save(&mut plain, 0, "plain").unwrap();
+    let untagged = export(&mut plain);
+    assert_eq!(untagged.len() + 40, image.len());
+    assert_ne!(untagged.digest, image.digest);
+    assert_eq!(restore(&mut plain, 0, "tagged").unwrap().tokens, 43, "no key takes every image");
+
+    bench.complete(pinned(2, 50, 0));
+    let refused = |result: Result<SlotFile, EngineError>| match result {
+        Err(EngineError::Image(error)) => error,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(refused(restore(&mut bench, 0, "plain")), ImageError::Untagged);
+    let handle = bench.handle.clone();
+    let put = bench.ask(handle.import_slot(0, untagged.parts.concat().into()));
+    assert_eq!(refused(put), ImageError::Untagged);
+    let mut other = bench_on(&store, keyed(2));
+    assert_eq!(refused(restore(&mut other, 0, "tagged")), ImageError::Tag);
+    assert_eq!(bench.reuse(pinned(2, 50, 0)), (0, 49, 1), "the slot is as it was");
+    assert_eq!(restore(&mut bench, 0, "tagged").unwrap().tokens, 43);
 }
 
 #[test]

@@ -5,7 +5,8 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use crate::image::encode::{FIXED_LEN, MAGIC, VERSION, frame_seed, header_len};
 use crate::image::reader::Reader;
-use crate::image::{FRAME_HEADER_LEN, ImageError, ImageHeader, Layout, unpack};
+use crate::image::tag::{TAG_LEN, tag_of};
+use crate::image::{FRAME_HEADER_LEN, ImageError, ImageHeader, Layout, StateKey, unpack};
 
 /// The number of tokens that the first bytes of an image speak of, unverified: for lists of images.
 #[must_use]
@@ -34,6 +35,8 @@ pub struct Image<'a> {
     header: ImageHeader,
     checksum: u64,
     frames: &'a [u8],
+    /// What the tag covers, and the tag.
+    tag: Option<(&'a [u8], [u8; TAG_LEN])>,
 }
 
 impl<'a> Image<'a> {
@@ -69,10 +72,23 @@ impl<'a> Image<'a> {
         if found < wanted {
             return Err(truncated(wanted));
         }
-        if found > wanted {
-            return Err(ImageError::Trailing { extra: found - wanted });
-        }
-        Ok(Self { header, checksum, frames })
+        // The image is at most `found` bytes long.
+        let (frames, trailer) = frames.split_at((wanted - header_len) as usize);
+        let tag = match (trailer, tag_of(trailer)) {
+            ([], _) => None,
+            (_, Some(tag)) => Some((&bytes[..bytes.len() - TAG_LEN], tag)),
+            (_, None) => return Err(ImageError::Trailing { extra: found - wanted }),
+        };
+        Ok(Self { header, checksum, frames, tag })
+    }
+
+    /// Whether somebody who has the key made the image, every byte of it.
+    ///
+    /// # Errors
+    /// [`ImageError::Untagged`] and [`ImageError::Tag`].
+    pub fn authenticate(&self, key: &StateKey) -> Result<(), ImageError> {
+        let (covered, tag) = self.tag.ok_or(ImageError::Untagged)?;
+        if key.verifies(covered, tag) { Ok(()) } else { Err(ImageError::Tag) }
     }
 
     /// What the image says about itself.

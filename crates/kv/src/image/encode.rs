@@ -2,7 +2,8 @@
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-use crate::image::{ImageError, ImageHeader, Layout, pack};
+use crate::image::tag::TRAILER_LEN;
+use crate::image::{ImageError, ImageHeader, Layout, StateKey, pack};
 
 /// First bytes of an image. The line ends make a file that went through a text conversion recognisably broken.
 pub(super) const MAGIC: [u8; 8] = *b"RPRSKV\r\n";
@@ -90,7 +91,18 @@ impl Encoder {
         Ok(frame)
     }
 
-    /// What identifies the finished image: BLAKE3 over its header and its frames' headers.
+    /// The tag's bytes behind the last block; `image` is everything before them.
+    pub fn trailer<'a>(
+        &mut self,
+        key: &StateKey,
+        image: impl IntoIterator<Item = &'a [u8]>,
+    ) -> [u8; TRAILER_LEN] {
+        let trailer = key.trailer(image);
+        self.digest.update(&trailer);
+        trailer
+    }
+
+    /// What identifies the finished image: BLAKE3 over its header, its frames' headers and its trailer.
     ///
     /// That it leaves out the payloads saves a second pass over them and loses nothing that matters: the header fixes
     /// tokens, layout and model, and with them the length of everything that follows; a frame's header holds the checksum

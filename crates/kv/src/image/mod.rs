@@ -9,6 +9,7 @@
 //!          XXH3-64 of everything above
 //! frames   one for each block of `block_tokens` tokens, the last may be partial:
 //!          payload length u64 | XXH3-64 of the payload, seeded with the header's checksum + block number | payload
+//! trailer  optional: "RPRSTAG\n" | keyed BLAKE3 [32] of everything before it, see [`StateKey`]
 //! ```
 //!
 //! A payload is `[layer][K, V][token][kv_head][head_dim]` in the KV type, which is ggml's number of K's type; V's, where it
@@ -21,10 +22,12 @@ mod decode;
 mod encode;
 mod error;
 mod reader;
+mod tag;
 
 pub use decode::{Expected, Frames, Image, claimed_tokens};
 pub use encode::{Encoder, FRAME_HEADER_LEN};
 pub use error::ImageError;
+pub use tag::{ShortKey, StateKey};
 
 use reprise_gguf::TokenId;
 
@@ -62,7 +65,7 @@ impl ImageHeader {
         self.layout.token_bytes().saturating_mul(u64::from(self.tokens_in(index)))
     }
 
-    /// Bytes of the whole image.
+    /// Bytes of the whole image, without a trailer.
     #[must_use]
     pub fn image_len(&self) -> u64 {
         let payload = self.layout.token_bytes().saturating_mul(self.tokens.len() as u64);
