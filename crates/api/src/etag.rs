@@ -17,9 +17,10 @@ impl ETag {
     pub(crate) fn is_known(&self, request: &HeaderMap) -> bool {
         let given = request.get_all(header::IF_NONE_MATCH).into_iter().flat_map(|value| value.to_str());
         // A comma inside of a foreign tag cuts it in two, neither of which is ours.
-        given.flat_map(|list| list.split(',')).map(str::trim).any(|tag| {
-            tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == self.0
-        })
+        given
+            .flat_map(|list| list.split(','))
+            .map(str::trim)
+            .any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == self.0)
     }
 }
 

@@ -10,12 +10,13 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use futures::stream;
+use reprise_engine::SlotFormat;
 use serde_json::Value;
 
 use crate::body::{ok, read};
 use crate::etag::ETag;
 use crate::router::Api;
-use crate::wire::field::{object, required, string};
+use crate::wire::field::{Fields, object, required, string};
 use crate::wire::slot::{Erased, Restored, Saved, Slot};
 use crate::{ApiError, FileName};
 
@@ -51,8 +52,9 @@ pub(crate) async fn action(
     let (id, slot) = allowed(&api, path, &headers)?;
     match parameter(&query, "action") {
         Some("save") => {
-            let name = file_name(&api.json(body).await?)?;
-            let file = api.engine.save(slot, name.clone().into_string()).await?;
+            let body = api.json(body).await?;
+            let (name, format) = (file_name(&body)?, format(&body)?);
+            let file = api.engine.save_as(slot, name.clone().into_string(), format).await?;
             Ok(ok(&Saved::new(id, &name, file)))
         }
         Some("restore") => {
@@ -141,6 +143,16 @@ fn parameter<'a>(query: &'a Parameters, name: &str) -> Option<&'a str> {
 fn file_name(body: &Value) -> Result<FileName, ApiError> {
     let name = string(required(object(body)?, "filename")?).map_err(ApiError::Invalid)?;
     FileName::parse(name).map_err(|refused| ApiError::Invalid(refused.to_string()))
+}
+
+/// What a slot is saved as: `format`, which llama-server does not know.
+fn format(body: &Value) -> Result<SlotFormat, ApiError> {
+    let format = Fields(object(body)?).read(&["format"], |value| match string(value)? {
+        "reprise" => Ok(SlotFormat::Image),
+        "llama.cpp" => Ok(SlotFormat::Llama),
+        other => Err(format!("must be \"reprise\" or \"llama.cpp\", but is \"{other}\"")),
+    })?;
+    Ok(format.unwrap_or_default())
 }
 
 /// The number a text begins with, as C reads it: `1abc` is 1, ` +1` is 1, `abc` is none.

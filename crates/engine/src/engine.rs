@@ -203,7 +203,7 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
             // Whoever asked may have left; then nobody misses the answer.
             Command::Slots(reply) => drop(reply.send(self.snapshots())),
             Command::Metrics(reply) => drop(reply.send(self.metrics_now())),
-            Command::Save(slot, name, reply) => self.submit_save(slot, name, reply),
+            Command::Save(slot, name, format, reply) => self.submit_save(slot, name, format, reply),
             Command::Restore(slot, name, reply) => self.submit_restore(slot, name, reply),
             Command::Erase(slot, reply) => self.submit_erase(slot, reply),
             Command::Export(slot, reply) => self.submit_export(slot, reply),

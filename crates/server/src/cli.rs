@@ -395,9 +395,8 @@ fn parse_host(text: &str) -> Result<IpAddr, String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
+    use clap::CommandFactory;
 
     fn parse(arguments: &[&str]) -> Result<Cli, clap::Error> {
         let all = std::iter::once("reprise-server").chain(arguments.iter().copied()).map(String::from);

@@ -96,7 +96,12 @@ impl Server {
         Self::with_engine(model, text(), api_config(), EngineConfig { speculation, ..engine_config() })
     }
 
-    pub(crate) fn with_engine(model: ScriptedModel, text: Text, config: ApiConfig, engine: EngineConfig) -> Self {
+    pub(crate) fn with_engine(
+        model: ScriptedModel,
+        text: Text,
+        config: ApiConfig,
+        engine: EngineConfig,
+    ) -> Self {
         let clock = model.controls().clock().clone();
         let (engine, handle) = Engine::new(model, text, Some(MemoryStore::default()), clock, engine);
         let pool = LocalPool::new();

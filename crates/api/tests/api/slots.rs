@@ -114,6 +114,22 @@ fn a_saved_slot_comes_back() {
 }
 
 #[test]
+fn a_slot_is_saved_for_llama_server_and_read_back() {
+    let mut server = Server::new();
+    let body = |slot: u32| json!({"prompt": ids("abcdefgh"), "n_predict": 1, "id_slot": slot});
+    server.ask("/completion", &body(1));
+    let own = server.ask("/slots/1?action=save", &json!({"filename": "own", "format": "reprise"}));
+    let plain = server.ask("/slots/1?action=save", &json!({"filename": "own", "format": null}));
+    assert_eq!(own["n_written"], plain["n_written"]);
+    let saved = server.ask("/slots/1?action=save", &json!({"filename": "theirs", "format": "llama.cpp"}));
+    assert_eq!(saved["n_saved"], 9);
+    assert_ne!(saved["n_written"], own["n_written"]);
+    let restored = server.ask("/slots/0?action=restore", &json!({"filename": "theirs"}));
+    assert_eq!((&restored["n_restored"], &restored["n_read"]), (&json!(9), &saved["n_written"]));
+    assert_eq!(server.ask("/completion", &body(0))["timings"]["cache_n"], 8);
+}
+
+#[test]
 fn the_state_of_a_slot_is_downloaded_and_uploaded() {
     let mut server = Server::new();
     let body = |slot: u32| json!({"prompt": ids("abcdefgh"), "n_predict": 1, "id_slot": slot});
@@ -226,6 +242,16 @@ fn ids_actions_and_names_are_checked() {
         ("/slots/0?action=save", r#"{"filename": "../a"}"#, "Invalid filename"),
         ("/slots/0?action=restore", r#"{"filename": "a/b"}"#, "Invalid filename"),
         ("/slots/0?action=save", r#"{"filename": ""}"#, "Invalid filename"),
+        (
+            "/slots/0?action=save",
+            r#"{"filename": "a", "format": "zip"}"#,
+            r#"Field 'format': must be "reprise" or "llama.cpp", but is "zip""#,
+        ),
+        (
+            "/slots/0?action=save",
+            r#"{"filename": "a", "format": 1}"#,
+            "Field 'format': [json.exception.type_error.302] type must be string, but is number",
+        ),
     ] {
         assert_eq!(server.raw(path, body).error(400, "invalid_request_error"), message, "{path} {body}");
     }

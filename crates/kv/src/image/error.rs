@@ -115,7 +115,9 @@ pub enum ImageError {
         expected: u64,
     },
     /// A tag was demanded and there is none.
-    #[error("the slot image has no tag, and this server was started with --state-key: it takes only images that it has given out")]
+    #[error(
+        "the slot image has no tag, and this server was started with --state-key: it takes only images that it has given out"
+    )]
     Untagged,
     /// The tag is not that of the image.
     #[error("the slot image's tag is wrong: it was changed, or given out with another --state-key")]

@@ -22,7 +22,7 @@ pub struct StateKey([u8; 32]);
 
 /// Too few bytes for a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a key needs at least {} bytes, not {0}", StateKey::MIN_LEN)]
+#[error("a key needs at least {} bytes, not {}", StateKey::MIN_LEN, .0)]
 pub struct ShortKey(pub usize);
 
 impl StateKey {
@@ -43,7 +43,9 @@ impl StateKey {
     /// The trailer of an image that consists of these parts.
     pub(super) fn trailer<'a>(&self, image: impl IntoIterator<Item = &'a [u8]>) -> [u8; TRAILER_LEN] {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);
-        image.into_iter().for_each(|part| drop(hasher.update(part)));
+        for part in image {
+            hasher.update(part);
+        }
         let tag = hasher.update(&MAGIC).finalize();
         let mut trailer = [0; TRAILER_LEN];
         trailer[..MAGIC.len()].copy_from_slice(&MAGIC);

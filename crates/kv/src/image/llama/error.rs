@@ -18,7 +18,9 @@ pub enum LlamaError {
         found: u64,
     },
     /// Goes on after its end.
-    #[error("the llama.cpp slot file has {extra} bytes after its end; it is damaged or of a kind of model that is not read")]
+    #[error(
+        "the llama.cpp slot file has {extra} bytes after its end; it is damaged or of a kind of model that is not read"
+    )]
     Trailing {
         /// Bytes too many.
         extra: u64,
@@ -39,7 +41,9 @@ pub enum LlamaError {
     #[error("the llama.cpp slot file holds more than one sequence; save a single slot")]
     Sequences,
     /// Tokens without KV, or KV without tokens.
-    #[error("the llama.cpp slot file holds {tokens} tokens, but KV for {cells}; it is damaged or its window has moved on")]
+    #[error(
+        "the llama.cpp slot file holds {tokens} tokens, but KV for {cells}; it is damaged or its window has moved on"
+    )]
     Cells {
         /// Length of the token list.
         tokens: u32,
