@@ -78,13 +78,14 @@ pub(crate) async fn export(
     let (_, slot) = allowed(&api, path, &headers)?;
     let image = api.engine.export_slot(slot).await?;
     let etag = ETag::new(&image.digest);
-    let mut response = Response::new(Body::empty());
-    if etag.is_known(&headers) {
+    let (known, length) = (etag.is_known(&headers), image.len());
+    // An empty stream rather than an empty body, to which a length of 0 would be added, and that is not the state's.
+    let parts = if known { Vec::new() } else { image.parts };
+    let parts = stream::iter(parts.into_iter().map(Ok::<_, Infallible>));
+    let mut response = Response::new(Body::from_stream(parts));
+    if known {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
     } else {
-        let length = image.len();
-        let parts = image.parts.into_iter().map(Ok::<_, Infallible>);
-        *response.body_mut() = Body::from_stream(stream::iter(parts));
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));

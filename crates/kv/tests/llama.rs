@@ -30,7 +30,7 @@ fn row(layer: u32, values: bool, position: u32) -> Vec<u8> {
 }
 
 /// Files as llama-server would write them.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 struct Made {
     tokens: u32,
     /// Positions of the cells.

@@ -177,8 +177,10 @@ fn a_state_that_the_client_has_is_not_sent_again() {
     let (status, tag) = get(&mut server, 1, "\"other\"");
     assert_eq!((status, tag.len()), (StatusCode::OK, 66));
     assert_eq!(get(&mut server, 1, &tag), (StatusCode::NOT_MODIFIED, tag.clone()));
-    let known = request(Method::GET, "/slots/1/state", Body::empty());
-    let state = server.bytes(known);
+    for known in [format!("W/{tag}"), format!("\"a\", {tag}"), "*".to_owned()] {
+        assert_eq!(get(&mut server, 1, &known).0, StatusCode::NOT_MODIFIED, "{known}");
+    }
+    let state = server.bytes(request(Method::GET, "/slots/1/state", Body::empty()));
     // An empty slot is another image, and the same image in another slot is the same.
     let (status, empty) = get(&mut server, 0, &tag);
     assert_eq!((status, empty != tag), (StatusCode::OK, true));
