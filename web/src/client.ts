@@ -88,7 +88,8 @@ export class Client {
 function caller(fetch: Fetch): Call {
   const response = async (path: string, init?: RequestInit): Promise<Response> => {
     const answer = await fetch(path, init);
-    if (!answer.ok) throw await fromResponse(answer);
+    // Only who has asked whether something changed is told that it has not.
+    if (!answer.ok && answer.status !== 304) throw await fromResponse(answer);
     return answer;
   };
   const call = async <T>(path: string, init?: RequestInit): Promise<T> => {

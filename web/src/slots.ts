@@ -1,7 +1,7 @@
 // Slots: listing, saving, restoring and erasing by name, and their images as files.
 
 import type { Call } from "./client.js";
-import type { RestoredFile, SavedSlot, Slot } from "./types.js";
+import type { RestoredFile, SavedSlot, Slot, SlotImage } from "./types.js";
 
 /** The slots of an engine or a server. */
 export class Slots {
@@ -31,9 +31,15 @@ export class Slots {
   }
 
   /** The slot's state as a file, in the format that server and browser share. */
-  async export(slot: number): Promise<File> {
-    const response = await this.#call.response(`/slots/${slot}/state`);
-    return new File([await response.blob()], `slot-${slot}.bin`, { type: "application/octet-stream" });
+  export(slot: number): Promise<SlotImage>;
+  /** The same; `undefined` if the slot still has the state with this `etag`. */
+  export(slot: number, options: { ifNoneMatch?: string | undefined }): Promise<SlotImage | undefined>;
+  async export(slot: number, { ifNoneMatch }: { ifNoneMatch?: string | undefined } = {}): Promise<SlotImage | undefined> {
+    const init = ifNoneMatch === undefined ? {} : { headers: { "if-none-match": ifNoneMatch } };
+    const response = await this.#call.response(`/slots/${slot}/state`, init);
+    if (response.status === 304) return undefined;
+    const file = new File([await response.blob()], `slot-${slot}.bin`, { type: "application/octet-stream" });
+    return Object.assign(file, { etag: response.headers.get("etag") ?? undefined });
   }
 
   /** Replaces the slot's state by an exported one. A bad image changes nothing. */

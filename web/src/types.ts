@@ -297,6 +297,12 @@ export interface SavedSlot {
   timings: { save_ms: number };
 }
 
+/** A slot's state as a file. */
+export interface SlotImage extends File {
+  /** What names this state: `export(slot, { ifNoneMatch: etag })` gives nothing while the slot has it. Older servers send none. */
+  readonly etag: string | undefined;
+}
+
 export interface RestoredFile {
   id_slot: number;
   filename?: string;

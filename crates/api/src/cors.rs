@@ -57,6 +57,10 @@ impl CorsConfig {
     /// Marks an answer for the origin that asked; `None` for a request without one.
     pub(crate) fn mark(&self, origin: Option<&HeaderValue>, response: &mut Response) {
         let headers = response.headers_mut();
+        // A page sees few headers of another origin's unless they are named, and `*` names none with credentials.
+        if headers.contains_key(header::ETAG) {
+            set(headers, header::ACCESS_CONTROL_EXPOSE_HEADERS, "ETag");
+        }
         match self.origins.as_deref().unwrap_or("*") {
             // A browser takes no `*` together with credentials.
             "*" if self.credentials => {

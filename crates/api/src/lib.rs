@@ -15,6 +15,9 @@
 //!   `placement: {.., processed, generated, prompt_ms, saved_ms}`, also when it is over.
 //! * `GET /slots/{id}/state` gives a slot's image without a file, `PUT` takes one, also from another host with the same
 //!   model; where slot actions are allowed, and up to the size of a full slot's image whatever the limit of bodies is.
+//!   `GET` names the image with an `ETag` and answers 304 to an `If-None-Match` that holds it.
+//! * `action=save` takes a `format`: `reprise` or `llama.cpp`, for llama-server's own slot files; `action=restore` and
+//!   `PUT` state read both.
 //! * Slot actions asked for by a foreign web page are refused unless `--cors-origins` or an API key was set
 //!   ([`cors`](CorsConfig) explains).
 //! * Tools are rendered into the prompt, but tool calls in the answer are not parsed, nor is reasoning separated from
@@ -30,6 +33,7 @@ mod config;
 mod cors;
 mod embeddings;
 mod error;
+mod etag;
 mod file_name;
 mod generation;
 mod infill;

@@ -1,22 +1,24 @@
 //! Stage 2: `GET /slots`; saving, restoring and erasing a slot; its state as a download and an upload.
 
-use axum::body::Body;
-use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{Path, Query};
-use axum::http::{HeaderMap, HeaderValue, header};
-use axum::response::Response;
-use futures::stream;
-use reprise_engine::Generate;
-use serde_json::Value;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::convert::Infallible;
 
+use axum::body::Body;
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::Response;
+use futures::stream;
+use reprise_engine::{Generate, SlotFormat};
+use serde_json::Value;
+
 use crate::auth::Caller;
 use crate::body::{ok, read};
+use crate::etag::ETag;
 use crate::router::Api;
 use crate::wire::chat::completion_fields;
-use crate::wire::field::{object, required, string};
+use crate::wire::field::{Fields, object, required, string};
 use crate::wire::options::Options;
 use crate::wire::prompt::{WHOLE, prompts};
 use crate::wire::slot::{Erased, Plan, Restored, Saved, Slot};
@@ -71,8 +73,9 @@ pub(crate) async fn action(
     let (id, slot) = allowed(&api, path, &headers)?;
     match parameter(&query, "action") {
         Some("save") => {
-            let name = file_name(&api.json(body).await?)?;
-            let file = api.engine.save(slot, name.clone().into_string()).await?;
+            let body = api.json(body).await?;
+            let (name, format) = (file_name(&body)?, format(&body)?);
+            let file = api.engine.save_as(slot, name.clone().into_string(), format).await?;
             Ok(ok(&Saved::new(id, &name, file)))
         }
         Some("restore") => {
@@ -85,7 +88,9 @@ pub(crate) async fn action(
     }
 }
 
-/// `GET /slots/{id}/state`: the image of a slot, as a save would write it to a file.
+/// `GET /slots/{id}/state`: the image of a slot, as a save would write it to a file, or 304 for a client that has it.
+///
+/// `PUT` takes no `If-Match`: it would have to read the whole slot first, and between two requests for a slot others may run.
 pub(crate) async fn export(
     Caller(api): Caller,
     path: Result<Path<String>, PathRejection>,
@@ -93,12 +98,23 @@ pub(crate) async fn export(
 ) -> Result<Response, ApiError> {
     let (_, slot) = allowed(&api, path, &headers)?;
     let image = api.engine.export_slot(slot).await?;
-    let length = image.len();
-    let parts = image.parts.into_iter().map(Ok::<_, Infallible>);
-    let mut response = Response::new(Body::from_stream(stream::iter(parts)));
+    let etag = ETag::new(&image.digest);
+    let (known, length) = (etag.is_known(&headers), image.len());
+    // An empty stream rather than an empty body, to which a length of 0 would be added, and that is not the state's.
+    let parts = if known { Vec::new() } else { image.parts };
+    let parts = stream::iter(parts.into_iter().map(Ok::<_, Infallible>));
+    let mut response = Response::new(Body::from_stream(parts));
+    if known {
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+    } else {
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    headers.insert(header::ETAG, etag.into());
+    // A copy may be kept, but the slot has moved on as soon as a request ran on it.
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
     Ok(response)
 }
 
@@ -149,6 +165,16 @@ fn parameter<'a>(query: &'a Parameters, name: &str) -> Option<&'a str> {
 fn file_name(body: &Value) -> Result<FileName, ApiError> {
     let name = string(required(object(body)?, "filename")?).map_err(ApiError::Invalid)?;
     FileName::parse(name).map_err(|refused| ApiError::Invalid(refused.to_string()))
+}
+
+/// What a slot is saved as: `format`, which llama-server does not know.
+fn format(body: &Value) -> Result<SlotFormat, ApiError> {
+    let format = Fields(object(body)?).read(&["format"], |value| match string(value)? {
+        "reprise" => Ok(SlotFormat::Image),
+        "llama.cpp" => Ok(SlotFormat::Llama),
+        other => Err(format!("must be \"reprise\" or \"llama.cpp\", but is \"{other}\"")),
+    })?;
+    Ok(format.unwrap_or_default())
 }
 
 /// The number a text begins with, as C reads it: `1abc` is 1, ` +1` is 1, `abc` is none.

@@ -1,5 +1,6 @@
 //! What a host decides before the engine starts.
 
+use reprise_kv::image::StateKey;
 use reprise_kv::{Cache, CacheConfig, Ppm};
 
 use crate::Speculation;
@@ -34,6 +35,8 @@ pub struct EngineConfig {
     pub cache_idle_slots: bool,
     /// Largest slot image that a restore accepts, bytes.
     pub max_image: u64,
+    /// Images are tagged with this key, and none without its tag is taken; `None` tags none and takes all.
+    pub state_key: Option<StateKey>,
 }
 
 impl EngineConfig {

@@ -205,7 +205,9 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
             Command::Slots(tenant, reply) => drop(reply.send(self.snapshots(tenant))),
             Command::Plan(tenant, request, reply) => drop(reply.send(self.preview(tenant, &request))),
             Command::Metrics(reply) => drop(reply.send(self.metrics_now())),
-            Command::Save(tenant, slot, name, reply) => self.submit_save(tenant, slot, name, reply),
+            Command::Save(tenant, slot, name, format, reply) => {
+                self.submit_save(tenant, slot, name, format, reply);
+            }
             Command::Restore(tenant, slot, name, reply) => self.submit_restore(tenant, slot, name, reply),
             Command::Erase(tenant, slot, reply) => self.submit_erase(tenant, slot, reply),
             Command::Export(tenant, slot, reply) => self.submit_export(tenant, slot, reply),

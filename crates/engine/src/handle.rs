@@ -43,13 +43,23 @@ pub(crate) enum Command {
     Slots(Tenant, oneshot::Sender<Vec<SlotSnapshot>>),
     Plan(Tenant, Box<Generate>, oneshot::Sender<Result<Preview, EngineError>>),
     Metrics(oneshot::Sender<Metrics>),
-    Save(Tenant, u32, String, oneshot::Sender<Result<SlotFile, EngineError>>),
+    Save(Tenant, u32, String, SlotFormat, oneshot::Sender<Result<SlotFile, EngineError>>),
     Restore(Tenant, u32, String, oneshot::Sender<Result<SlotFile, EngineError>>),
     Erase(Tenant, u32, oneshot::Sender<Result<u32, EngineError>>),
     Export(Tenant, u32, oneshot::Sender<Result<SlotImage, EngineError>>),
     Import(Tenant, u32, Bytes, oneshot::Sender<Result<SlotFile, EngineError>>),
     /// Refuse new work, finish what was accepted, then end the owner task.
     Drain,
+}
+
+/// What a slot is saved as. Restores and imports tell formats apart by their first bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SlotFormat {
+    /// A slot image; see [`reprise_kv::image`].
+    #[default]
+    Image,
+    /// llama-server's own; see [`reprise_kv::image::llama`].
+    Llama,
 }
 
 /// What a save or a restore moved.
@@ -70,6 +80,8 @@ pub struct SlotImage {
     pub tokens: u32,
     /// The image, cut into pieces.
     pub parts: Vec<Bytes>,
+    /// What identifies the image; see [`reprise_kv::image::Encoder::digest`].
+    pub digest: [u8; 32],
 }
 
 impl SlotImage {
@@ -165,7 +177,20 @@ impl EngineHandle {
     /// # Errors
     /// [`EngineError::Save`].
     pub async fn save(&self, slot: u32, name: String) -> Result<SlotFile, EngineError> {
-        self.ask(|reply| Command::Save(self.tenant, slot, name, reply)).await?
+        self.save_as(slot, name, SlotFormat::Image).await
+    }
+
+    /// [`EngineHandle::save`] in a format of one's choice.
+    ///
+    /// # Errors
+    /// [`EngineError::Save`]; [`EngineError::Unsupported`] when the format cannot hold this model's KV.
+    pub async fn save_as(
+        &self,
+        slot: u32,
+        name: String,
+        format: SlotFormat,
+    ) -> Result<SlotFile, EngineError> {
+        self.ask(|reply| Command::Save(self.tenant, slot, name, format, reply)).await?
     }
 
     /// Replaces a slot's tokens and KV by a saved image. Waits while the slot is busy. On any error the slot keeps what

@@ -160,6 +160,7 @@ impl Sizing {
             max_image: (u64::from(slot_context) + BLOCK_TOKENS as u64)
                 .saturating_mul(block_bytes / BLOCK_TOKENS as u64 + IMAGE_TOKEN)
                 .saturating_add(IMAGE_HEAD),
+            state_key: None,
         })
     }
 

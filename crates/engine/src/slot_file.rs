@@ -3,15 +3,14 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use reprise_kv::image::{self, Encoder, Expected, Image, ImageHeader, Layout};
-use reprise_kv::{SlotId, Staged, Tenant};
-use reprise_model::{Forward, KvType};
+use reprise_kv::{SlotId, Tenant};
+use reprise_model::Forward;
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
 use crate::engine::Engine;
 use crate::waiting::Errand;
-use crate::{Clock, EngineError, SlotFile, SlotImage, SlotStore, StoreError};
+use crate::{Clock, EngineError, SlotFile, SlotFormat, SlotImage, SlotStore};
 
 /// A slot action that waits for its slot to be idle.
 #[derive(Debug)]
@@ -26,7 +25,7 @@ type Reply<T> = oneshot::Sender<Result<T, EngineError>>;
 
 #[derive(Debug)]
 enum Action {
-    Save(String, Reply<SlotFile>),
+    Save(String, SlotFormat, Reply<SlotFile>),
     Restore(String, Reply<SlotFile>),
     Erase(Reply<u32>),
     Export(Reply<SlotImage>),
@@ -36,7 +35,7 @@ enum Action {
 impl SlotJob {
     pub(crate) fn is_abandoned(&self) -> bool {
         match &self.action {
-            Action::Save(_, reply) | Action::Restore(_, reply) | Action::Import(_, reply) => {
+            Action::Save(_, _, reply) | Action::Restore(_, reply) | Action::Import(_, reply) => {
                 reply.is_closed()
             }
             Action::Erase(reply) => reply.is_closed(),
@@ -51,7 +50,7 @@ impl SlotJob {
 
     pub(crate) fn fail(self, error: EngineError) {
         match self.action {
-            Action::Save(_, reply) | Action::Restore(_, reply) | Action::Import(_, reply) => {
+            Action::Save(_, _, reply) | Action::Restore(_, reply) | Action::Import(_, reply) => {
                 drop(reply.send(Err(error)));
             }
             Action::Erase(reply) => drop(reply.send(Err(error))),
@@ -61,12 +60,19 @@ impl SlotJob {
 }
 
 impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
-    pub(crate) fn submit_save(&mut self, tenant: Tenant, slot: u32, name: String, reply: Reply<SlotFile>) {
+    pub(crate) fn submit_save(
+        &mut self,
+        tenant: Tenant,
+        slot: u32,
+        name: String,
+        format: SlotFormat,
+        reply: Reply<SlotFile>,
+    ) {
         if let Err(error) = self.check_store() {
             drop(reply.send(Err(error)));
             return;
         }
-        self.submit_action(tenant, slot, Action::Save(name, reply));
+        self.submit_action(tenant, slot, Action::Save(name, format, reply));
     }
 
     pub(crate) fn submit_restore(&mut self, tenant: Tenant, slot: u32, name: String, reply: Reply<SlotFile>) {
@@ -115,8 +121,8 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
         }
         let SlotJob { slot, tenant, action } = job;
         match action {
-            Action::Save(name, reply) => {
-                let saved = self.save(slot, &name).await;
+            Action::Save(name, format, reply) => {
+                let saved = self.save(slot, &name, format).await;
                 drop(reply.send(self.report("saved", slot, Some(&name), started, saved)));
             }
             Action::Restore(name, reply) => {
@@ -164,8 +170,16 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
         }
     }
 
-    async fn save(&mut self, slot: SlotId, name: &str) -> Result<(u32, u64), EngineError> {
-        let SlotImage { tokens, parts } = self.image(slot).await?;
+    async fn save(
+        &mut self,
+        slot: SlotId,
+        name: &str,
+        format: SlotFormat,
+    ) -> Result<(u32, u64), EngineError> {
+        let (tokens, parts) = match format {
+            SlotFormat::Image => self.image(slot).await.map(|image| (image.tokens, image.parts))?,
+            SlotFormat::Llama => self.llama_file(slot).await?,
+        };
         let store = self.store.as_ref().ok_or_else(no_store)?;
         let bytes = store.put(name, parts).await.map_err(EngineError::Save)?;
         Ok((tokens, bytes))
@@ -175,87 +189,6 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
         let store = self.store.as_ref().ok_or_else(no_store)?;
         let bytes = store.fetch(name, self.shared.config.max_image).await.map_err(EngineError::Restore)?;
         self.take_image(slot, tenant, &bytes)
-    }
-
-    /// A slot's tokens and KV as an image.
-    async fn image(&mut self, slot: SlotId) -> Result<SlotImage, EngineError> {
-        let view = self.cache.slot(slot);
-        let (tokens, blocks) = (view.len(), view.blocks.to_vec());
-        let header = ImageHeader {
-            fingerprint: self.fingerprint(view.tenant),
-            layout: self.layout(),
-            tokens: view.tokens.to_vec(),
-        };
-        let counts: Vec<u32> = (0..header.blocks()).map(|block| header.tokens_in(block)).collect();
-        let mut encoder = Encoder::new(header);
-        let mut parts = vec![Bytes::copy_from_slice(encoder.header())];
-        for (block, count) in blocks.iter().zip(counts) {
-            let payload = self.model.export(block.index(), count).await;
-            let payload = payload.map_err(|error| self.failure(&error))?;
-            let frame = encoder.frame(&payload).map_err(|error| EngineError::Backend(error.to_string()))?;
-            parts.push(Bytes::copy_from_slice(&frame));
-            parts.push(Bytes::from(payload));
-        }
-        Ok(SlotImage { tokens, parts })
-    }
-
-    /// Replaces a slot's tokens and KV by an image, all of it or nothing.
-    fn take_image(&mut self, slot: SlotId, tenant: Tenant, bytes: &Bytes) -> Result<(u32, u64), EngineError> {
-        let (found, limit) = (bytes.len() as u64, self.shared.config.max_image);
-        if found > limit {
-            return Err(EngineError::Restore(StoreError::TooLarge { found, limit }));
-        }
-        let expected = Expected {
-            fingerprint: self.fingerprint(tenant),
-            layout: self.layout(),
-            vocab: u32::try_from(self.shared.model.vocab).unwrap_or(u32::MAX),
-            max_tokens: self.cache.slot(slot).n_ctx,
-        };
-        let image = Image::decode(bytes, &expected).map_err(EngineError::Image)?;
-        let staged = self.cache.restore(slot, tenant, &image.header().tokens).map_err(EngineError::Room)?;
-        for purged in &staged.purged {
-            info!(slot = %purged, "slot {purged} emptied: the restore needs its cells");
-        }
-        if let Err(error) = self.import(&image, &staged) {
-            self.cache.abort_restore(staged);
-            return Err(error);
-        }
-        let now = self.next_millis();
-        self.cache.commit_restore(staged, now);
-        Ok((self.cache.slot(slot).len(), found))
-    }
-
-    /// Fills staged blocks, each payload verified before it is used.
-    fn import(&mut self, image: &Image<'_>, staged: &Staged) -> Result<(), EngineError> {
-        for (index, (block, payload)) in staged.blocks.iter().zip(image.frames()).enumerate() {
-            let payload = payload.map_err(EngineError::Image)?;
-            let tokens = image.header().tokens_in(index);
-            self.model.import(block.index(), tokens, payload).map_err(|error| self.failure(&error))?;
-        }
-        Ok(())
-    }
-
-    /// Of the model and of whose tokens they are: an image restores where it was made, and for whom.
-    fn fingerprint(&self, tenant: Tenant) -> [u8; 32] {
-        let mut fingerprint = self.shared.model.fingerprint;
-        fingerprint.iter_mut().zip(tenant.0.to_le_bytes()).for_each(|(byte, salt)| *byte ^= salt);
-        fingerprint
-    }
-
-    fn layout(&self) -> Layout {
-        let shape = self.shared.model.kv;
-        let number = |size: usize| u32::try_from(size).unwrap_or(u32::MAX);
-        let kv_type = |kv_type| match kv_type {
-            KvType::F16 => image::KvType::F16,
-            KvType::Q8_0 => image::KvType::Q8_0,
-            KvType::Q4_0 => image::KvType::Q4_0,
-        };
-        let (layers, kv_heads, head) = (number(shape.layers), number(shape.kv_heads), number(shape.head_dim));
-        Layout {
-            keys: kv_type(shape.keys),
-            values: kv_type(shape.values),
-            ..Layout::new(layers, kv_heads, head, head)
-        }
     }
 }
 

@@ -52,6 +52,7 @@ impl Cache {
         SlotView {
             tokens,
             blocks,
+            exact: content.exact,
             tenant: *tenant,
             busy: *busy,
             last_used: *last_used,

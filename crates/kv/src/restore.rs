@@ -25,7 +25,8 @@ pub struct Staged {
 }
 
 impl Cache {
-    /// Takes blocks for `tokens` beside what an idle slot holds. In a unified pool that is too full, other idle slots
+    /// Takes blocks for `tokens` beside what an idle slot holds; only the KV of the first `exact` is known to be what evaluating
+    /// them gives, so only they are shared. In a unified pool that is too full, other idle slots
     /// are purged, lowest first.
     ///
     /// # Errors
@@ -35,6 +36,7 @@ impl Cache {
         slot: SlotId,
         tenant: Tenant,
         tokens: &[TokenId],
+        exact: u32,
     ) -> Result<Staged, RestoreError> {
         let index = self.index(slot);
         let (slot, tokens_len) = (SlotId(index as u32), count(tokens));
@@ -68,7 +70,7 @@ impl Cache {
         self.epoch += 1;
         self.slots[index].busy = true;
         self.slots[index].staged =
-            Some(Sequence { tokens: tokens.to_vec(), blocks: blocks.clone(), exact: tokens_len });
+            Some(Sequence { tokens: tokens.to_vec(), blocks: blocks.clone(), exact: exact.min(tokens_len) });
         let purged = purged.into_iter().map(|at| SlotId(at as u32)).collect();
         Ok(Staged { slot, tenant, blocks, purged, evicted })
     }

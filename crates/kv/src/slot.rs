@@ -13,6 +13,8 @@ pub struct SlotView<'a> {
     pub tokens: &'a [TokenId],
     /// Physical blocks of these tokens. Cells are written only behind [`crate::Cache::append`].
     pub blocks: &'a [BlockId],
+    /// Leading tokens whose KV is what evaluating them from an empty cache gives: all but those behind a context shift.
+    pub exact: u32,
     /// Whose tokens they are.
     pub tenant: Tenant,
     /// A request runs on it, or a restore is staged.

@@ -3,7 +3,9 @@
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use reprise_gguf::TokenId;
-use reprise_kv::image::{Encoder, Expected, Image, ImageError, ImageHeader, KvType, Layout};
+use reprise_kv::image::{
+    Encoder, Expected, Image, ImageError, ImageHeader, KvType, Layout, ShortKey, StateKey,
+};
 
 /// 2 layers, 1 head of 2: 16 bytes a token.
 fn layout() -> Layout {
@@ -15,7 +17,7 @@ fn expected() -> Expected {
 }
 
 fn header(tokens: u32) -> ImageHeader {
-    ImageHeader { fingerprint: [7; 32], layout: layout(), tokens: (0..tokens).map(TokenId).collect() }
+    ImageHeader { fingerprint: [7; 32], layout: layout(), tokens: (0..tokens).map(TokenId).collect(), exact: tokens }
 }
 
 /// Payloads that differ from block to block.
@@ -86,6 +88,29 @@ fn the_bytes_are_those_documented() {
 }
 
 #[test]
+fn the_digest_tells_images_apart() {
+    let digest = |header: ImageHeader, payloads: &[Vec<u8>]| {
+        let mut encoder = Encoder::new(header);
+        for payload in payloads {
+            encoder.frame(payload).expect("its length");
+        }
+        encoder.digest()
+    };
+    let whole = digest(header(70), &payloads(&header(70)));
+    assert_eq!(digest(header(70), &payloads(&header(70))), whole);
+    for block in 0..3 {
+        let mut payloads = payloads(&header(70));
+        payloads[block][5] ^= 1;
+        assert_ne!(digest(header(70), &payloads), whole, "block {block}");
+    }
+    let mut other = header(70);
+    other.tokens[69] = TokenId(999);
+    assert_ne!(digest(other, &payloads(&header(70))), whole);
+    let other = ImageHeader { fingerprint: [8; 32], ..header(70) };
+    assert_ne!(digest(other, &payloads(&header(70))), whole);
+}
+
+#[test]
 fn every_truncation_is_found() {
     let bytes = image(70);
     for len in 0..bytes.len() {
@@ -123,6 +148,73 @@ fn every_flipped_byte_is_found() {
             assert!(damage, "byte {at} ^ {flip:#x}: {error}");
         }
     }
+}
+
+fn key(byte: u8) -> StateKey {
+    StateKey::derive(&[byte; 16]).expect("long enough")
+}
+
+fn tagged(tokens: u32, key: &StateKey) -> Vec<u8> {
+    let mut image = image(tokens);
+    let trailer = Encoder::new(header(tokens)).trailer(key, image.chunks(7));
+    image.extend(trailer);
+    image
+}
+
+#[test]
+fn a_tag_is_known_to_who_has_the_key() {
+    for tokens in [0, 70] {
+        let bytes = tagged(tokens, &key(1));
+        let authentic = |bytes: &[u8], key: &StateKey| Image::decode(bytes, &expected())?.authenticate(key);
+        assert_eq!(authentic(&bytes, &key(1)), Ok(()));
+        assert_eq!(authentic(&bytes, &key(2)), Err(ImageError::Tag));
+        assert_eq!(authentic(&image(tokens), &key(1)), Err(ImageError::Untagged));
+        // Who has no key sees the same image.
+        assert_eq!(decode(&bytes, &expected()), decode(&image(tokens), &expected()));
+        // Every byte counts, the tag's too; with a header's checksum repaired or without.
+        for at in 0..bytes.len() {
+            let mut bytes = bytes.clone();
+            bytes[at] ^= 0x10;
+            let end = 72 + tokens as usize * 4;
+            let checksum = xxhash_rust::xxh3::xxh3_64(&bytes[..end]);
+            assert!(authentic(&bytes, &key(1)).is_err(), "byte {at}");
+            bytes[end..end + 8].copy_from_slice(&checksum.to_le_bytes());
+            assert!(authentic(&bytes, &key(1)).is_err() || (end..end + 8).contains(&at), "byte {at}");
+        }
+    }
+}
+
+#[test]
+fn trailers_are_whole() {
+    let (bytes, plain) = (tagged(70, &key(1)), image(70).len());
+    for len in plain + 1..bytes.len() {
+        assert_eq!(refusal(&bytes[..len]), ImageError::Trailing { extra: (len - plain) as u64 });
+    }
+    assert_eq!(refusal(&[&bytes[..], &[0]].concat()), ImageError::Trailing { extra: 41 });
+    let mut other = bytes;
+    other[plain] ^= 1;
+    assert_eq!(refusal(&other), ImageError::Trailing { extra: 40 });
+}
+
+#[test]
+fn keys_are_long_and_secret() {
+    assert_eq!(StateKey::derive(&[1; 15]).map(drop), Err(ShortKey(15)));
+    assert_eq!(ShortKey(15).to_string(), "a key needs at least 16 bytes, not 15");
+    assert_eq!(format!("{:?}", key(1)), "StateKey");
+}
+
+#[test]
+fn the_digest_covers_the_tag() {
+    let digest = |key: Option<StateKey>| {
+        let mut encoder = Encoder::new(header(0));
+        let head = encoder.header().to_vec();
+        if let Some(key) = key {
+            encoder.trailer(&key, [&head[..]]);
+        }
+        encoder.digest()
+    };
+    assert_ne!(digest(Some(key(1))), digest(Some(key(2))));
+    assert_ne!(digest(Some(key(1))), digest(None));
 }
 
 #[test]

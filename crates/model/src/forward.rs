@@ -203,6 +203,8 @@ pub struct ModelInfo {
     pub bytes: u64,
     /// Shape of one token's KV.
     pub kv: KvShape,
+    /// Some layers see only a window of positions.
+    pub windowed: bool,
     /// BLAKE3 over what makes two models' KV interchangeable: hyper-parameters, RoPE, tensor directory, sampled tensor data.
     pub fingerprint: [u8; 32],
     /// Backend that computes it, in an operator's words.

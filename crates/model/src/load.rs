@@ -55,6 +55,7 @@ pub async fn load<B: Backend>(
         parameters: gguf.tensors().map(|tensor| tensor.elements() as u64).sum(),
         bytes: gguf.tensors().map(TensorInfo::bytes).sum(),
         kv: shape,
+        windowed: (0..hparams.layers).any(|layer| network.attention(layer).1.window.is_some()),
         fingerprint,
         backend: backend.name(),
     };

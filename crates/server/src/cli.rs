@@ -207,6 +207,9 @@ pub(crate) struct CacheArgs {
     /// Folder of slot files; enables save, restore and erase
     #[arg(long, value_name = "DIR")]
     pub slot_save_path: Option<PathBuf>,
+    /// File with a secret of 16 bytes or more: slot images are tagged with it, and others are refused
+    #[arg(long, value_name = "FILE")]
+    pub state_key: Option<PathBuf>,
 }
 
 /// HTTP.
@@ -407,9 +410,8 @@ fn parse_host(text: &str) -> Result<IpAddr, String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
+    use clap::CommandFactory;
 
     fn parse(arguments: &[&str]) -> Result<Cli, clap::Error> {
         let all = std::iter::once("reprise-server").chain(arguments.iter().copied()).map(String::from);

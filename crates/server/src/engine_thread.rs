@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use futures::executor::block_on;
 use reprise_compute::{BLOCK_TOKENS, Cpu, HelperThread};
-use reprise_engine::{Ended, Engine, EngineConfig, EngineHandle, Sizing};
+use reprise_engine::{Ended, Engine, EngineConfig, EngineHandle, Sizing, StateKey};
 use reprise_gguf::{Gguf, TokenId};
 use reprise_model::{
     Forward, LoadOptions, LoadProgress, Output, RopeOverrides, RopeScaling, Sequence, StepOutput,
@@ -35,7 +35,7 @@ pub(crate) struct Running {
 }
 
 /// Finds, checks and loads the model, then starts the engine. Blocks until the model is ready to serve.
-pub(crate) fn start(cli: &Cli, store: Option<DirStore>) -> Result<Running> {
+pub(crate) fn start(cli: &Cli, store: Option<DirStore>, key: Option<StateKey>) -> Result<Running> {
     let begin = Instant::now();
     let path = model_file::locate(&cli.model)?;
     let source = MappedFile::open(&path)?;
@@ -60,7 +60,7 @@ pub(crate) fn start(cli: &Cli, store: Option<DirStore>) -> Result<Running> {
         progress: Some(progress()),
         ..LoadOptions::default()
     };
-    let config = plan(cli, &gguf, &mut options)?;
+    let config = EngineConfig { state_key: key, ..plan(cli, &gguf, &mut options)? };
     let mut model = block_on(reprise_model::load(&source, &gguf, cpu, options))
         .with_context(|| format!("cannot load model '{}'", path.display()))?;
     if !cli.compute.no_warmup {

@@ -45,6 +45,7 @@ fn fail(error: &anyhow::Error) -> ExitCode {
 
 /// Stage 1: HTTP in. Binds, loads, serves, and ends in order on a signal.
 async fn run(cli: Cli) -> Result<()> {
+    let key = settings::state_key(&cli.cache)?;
     let store = cli.cache.slot_save_path.as_deref().map(DirStore::open).transpose()?;
     let listener = serve::listen(&cli.http).await?;
     let address = listener.local_addr()?;
@@ -57,7 +58,7 @@ async fn run(cli: Cli) -> Result<()> {
     let serving = tokio::spawn(serve::serve(listener, front.clone(), idle, stopped));
 
     let patience = Duration::from_secs(cli.http.shutdown_timeout);
-    let loading = tokio::task::spawn_blocking(move || engine_thread::start(&cli, store));
+    let loading = tokio::task::spawn_blocking(move || engine_thread::start(&cli, store, key));
     let Running { handle, thread, path } = tokio::select! {
         loaded = loading => loaded??,
         interrupted = serve::signal() => return interrupted,

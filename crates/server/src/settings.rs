@@ -4,9 +4,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use reprise_api::{ApiConfig, Defaults, Endpoints, ModelCard, Pooling};
+use reprise_engine::StateKey;
 use std::hash::{BuildHasher, RandomState};
 
-use crate::cli::{Cli, HttpArgs, PoolingArg};
+use crate::cli::{CacheArgs, Cli, HttpArgs, PoolingArg};
 
 /// Everything the router needs besides the engine; the model's path comes when it is known.
 pub(crate) fn api_config(cli: &Cli) -> Result<ApiConfig> {
@@ -39,6 +40,15 @@ pub(crate) fn api_config(cli: &Cli) -> Result<ApiConfig> {
     config.body_limit = http.max_body;
     config.ui = !http.no_ui;
     Ok(config)
+}
+
+/// What images are tagged with (`--state-key`).
+pub(crate) fn state_key(cache: &CacheArgs) -> Result<Option<StateKey>> {
+    let Some(file) = &cache.state_key else { return Ok(None) };
+    let secret = std::fs::read(file)
+        .with_context(|| format!("cannot read the --state-key file '{}'", file.display()))?;
+    let key = StateKey::derive(&secret);
+    key.map(Some).with_context(|| format!("the --state-key file '{}' is too short", file.display()))
 }
 
 fn api_keys(http: &HttpArgs) -> Result<Vec<String>> {

@@ -50,6 +50,13 @@ fn flags_that_cannot_work_exit_with_status_one() {
     assert!(Launch::new(&["--mmproj", "x"]).fails().contains("--mmproj"));
     let error = Launch::tiny(folder.path(), &["--slot-save-path", "/nonexistent"]).fails();
     assert!(error.contains("not a directory: /nonexistent"), "{error}");
+    let key = folder.path().join("key");
+    let key = key.to_str().unwrap();
+    let error = Launch::tiny(folder.path(), &["--state-key", key]).fails();
+    assert!(error.contains("--state-key") && error.contains(key), "{error}");
+    std::fs::write(key, "too short").unwrap();
+    let error = Launch::tiny(folder.path(), &["--state-key", key]).fails();
+    assert!(error.contains("too short") && error.contains("at least 16 bytes, not 9"), "{error}");
     let error = Launch::tiny(folder.path(), &["-np", "0"]).fails();
     assert!(error.contains("-np"), "{error}");
     let error = Launch::tiny(folder.path(), &["-np", "4", "-c", "4294967295"]).fails();
@@ -93,7 +100,10 @@ fn a_running_request_is_finished_before_the_end() {
 fn a_saved_slot_survives_a_kill() {
     let folder = tempfile::tempdir().unwrap();
     let slots = tempfile::tempdir().unwrap();
-    let flags = ["--slot-save-path", slots.path().to_str().unwrap(), "-np", "1"];
+    let key = folder.path().join("key");
+    std::fs::write(&key, "0123456789abcdef").unwrap();
+    let (path, key) = (slots.path().to_str().unwrap(), key.to_str().unwrap());
+    let flags = ["--slot-save-path", path, "-np", "1", "--state-key", key];
     let prompt =
         json!({"prompt": "Once upon a time there was a little dragon", "n_predict": 8, "temperature": 0});
     let mut running = Launch::tiny(folder.path(), &flags).healthy();

@@ -213,6 +213,12 @@ impl<'a> Play<'a> {
         match &damage.how {
             DamageKind::Remove(_) => host.remove(file),
             DamageKind::Write(text) => host.write(file, text.as_bytes()),
+            DamageKind::Place(name) => {
+                let from = self.scenario.folder.join(name);
+                let bytes =
+                    std::fs::read(&from).with_context(|| format!("cannot read '{}'", from.display()))?;
+                host.write(file, &bytes)
+            }
             DamageKind::Folder(_) => host.make_folder(file),
             DamageKind::Cut(cut) => {
                 let bytes = host.read(file)?;

@@ -170,6 +170,8 @@ pub enum DamageKind {
     FlipMiddle(bool),
     /// Replaces it with a text.
     Write(String),
+    /// Replaces it with a file of the scenario's folder.
+    Place(String),
     /// Makes a folder of its name.
     Folder(bool),
     /// Removes it.

@@ -156,7 +156,11 @@ test("connect talks to a server: paths, headers, streams, and a server that is n
   const server = createServer((request, response) => {
     seen.push([request.method, request.url, request.headers.authorization, request.headers["content-type"]]);
     if (request.url === "/slots") return void response.end("[]");
-    if (request.url === "/slots/0/state") return void response.end(new Uint8Array([1, 2, 3]));
+    if (request.url === "/slots/0/state") {
+      response.setHeader("etag", '"e"');
+      if (request.headers["if-none-match"] === '"e"') return void response.writeHead(304).end();
+      return void response.end(new Uint8Array([1, 2, 3]));
+    }
     response.end(`data: ${JSON.stringify(delta("hi", "stop"))}\n\ndata: [DONE]\n\n`);
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
@@ -165,10 +169,14 @@ test("connect talks to a server: paths, headers, streams, and a server that is n
   assert.deepEqual(await client.slots.list(), []);
   assert.deepEqual(await client.chat({ messages: [] }).result(), { text: "hi", finishReason: "stop" });
   const file = await client.slots.export(0);
-  assert.deepEqual([file.name, file.size], ["slot-0.bin", 3]);
+  assert.deepEqual([file.name, file.size, file.etag], ["slot-0.bin", 3, '"e"']);
+  assert.equal(await client.slots.export(0, { ifNoneMatch: '"e"' }), undefined);
+  assert.equal((await client.slots.export(0, { ifNoneMatch: '"f"' }))?.size, 3);
   assert.deepEqual(seen, [
     ["GET", "/slots", "Bearer k", undefined],
     ["POST", "/v1/chat/completions", "Bearer k", "application/json"],
+    ["GET", "/slots/0/state", "Bearer k", undefined],
+    ["GET", "/slots/0/state", "Bearer k", undefined],
     ["GET", "/slots/0/state", "Bearer k", undefined],
   ]);
   server.closeAllConnections();

@@ -25,10 +25,12 @@ export async function start(file: File, remote: boolean): Promise<string> {
   for await (const chunk of client.chat({ messages: [{ role: "user", content: "hi" }], slot: 0 })) text += chunk.text;
   const saved: number = (await engine.slots.save(0, "a")).n_saved;
   const image: File = await engine.slots.export(0);
+  const etag: string | undefined = (await client.slots.export(0)).etag;
+  const newer: File | undefined = await client.slots.export(0, { ifNoneMatch: etag });
   try { await engine.slots.import(0, image); } catch (error) { if (error instanceof RepriseError) console.log(error.status, error.type); }
   const page: (input: string, init?: RequestInit) => Promise<Response> = engine.fetch;
   await engine.dispose();
-  return text + saved + typeof page + typeof answerFromEngine;
+  return text + saved + newer?.size + typeof page + typeof answerFromEngine;
 }
 `;
 

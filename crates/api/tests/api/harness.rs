@@ -47,6 +47,7 @@ pub(crate) fn engine_config() -> EngineConfig {
         ram_blocks: 16,
         cache_idle_slots: true,
         max_image: 1 << 20,
+        state_key: None,
     }
 }
 
@@ -95,7 +96,12 @@ impl Server {
         Self::with_engine(model, text(), api_config(), EngineConfig { speculation, ..engine_config() })
     }
 
-    fn with_engine(model: ScriptedModel, text: Text, config: ApiConfig, engine: EngineConfig) -> Self {
+    pub(crate) fn with_engine(
+        model: ScriptedModel,
+        text: Text,
+        config: ApiConfig,
+        engine: EngineConfig,
+    ) -> Self {
         let clock = model.controls().clock().clone();
         let (engine, handle) = Engine::new(model, text, Some(MemoryStore::default()), clock, engine);
         let pool = LocalPool::new();

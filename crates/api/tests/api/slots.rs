@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{Method, StatusCode};
+use reprise_engine::StateKey;
+use reprise_engine::testing::text;
 use serde_json::json;
 
-use crate::harness::{Server, api_config, ids, model, request};
+use crate::harness::{Server, api_config, engine_config, ids, model, request};
 
 #[test]
 fn fresh_slots_have_no_history() {
@@ -112,6 +114,22 @@ fn a_saved_slot_comes_back() {
 }
 
 #[test]
+fn a_slot_is_saved_for_llama_server_and_read_back() {
+    let mut server = Server::new();
+    let body = |slot: u32| json!({"prompt": ids("abcdefgh"), "n_predict": 1, "id_slot": slot});
+    server.ask("/completion", &body(1));
+    let own = server.ask("/slots/1?action=save", &json!({"filename": "own", "format": "reprise"}));
+    let plain = server.ask("/slots/1?action=save", &json!({"filename": "own", "format": null}));
+    assert_eq!(own["n_written"], plain["n_written"]);
+    let saved = server.ask("/slots/1?action=save", &json!({"filename": "theirs", "format": "llama.cpp"}));
+    assert_eq!(saved["n_saved"], 9);
+    assert_ne!(saved["n_written"], own["n_written"]);
+    let restored = server.ask("/slots/0?action=restore", &json!({"filename": "theirs"}));
+    assert_eq!((&restored["n_restored"], &restored["n_read"]), (&json!(9), &saved["n_written"]));
+    assert_eq!(server.ask("/completion", &body(0))["timings"]["cache_n"], 8);
+}
+
+#[test]
 fn the_state_of_a_slot_is_downloaded_and_uploaded() {
     let mut server = Server::new();
     let body = |slot: u32| json!({"prompt": ids("abcdefgh"), "n_predict": 1, "id_slot": slot});
@@ -139,6 +157,58 @@ fn the_state_of_a_slot_is_downloaded_and_uploaded() {
         "Invalid slot ID"
     );
     assert_eq!(server.ask("/completion", &body(0))["timings"]["cache_n"], 8);
+}
+
+#[test]
+fn a_state_that_the_client_has_is_not_sent_again() {
+    let mut server = Server::new();
+    let body = |slot: u32| json!({"prompt": ids("abcdefgh"), "n_predict": 1, "id_slot": slot});
+    let get = |server: &mut Server, slot: u32, known: &str| {
+        let mut request = request(Method::GET, &format!("/slots/{slot}/state"), Body::empty());
+        request.headers_mut().insert("if-none-match", known.parse().unwrap());
+        request.headers_mut().insert("origin", "http://localhost:3000".parse().unwrap());
+        let reply = server.open(request);
+        let header = |name| reply.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+        assert_eq!(header("access-control-expose-headers").as_deref(), Some("ETag"));
+        assert_eq!(header("content-length").is_some(), reply.status() == StatusCode::OK);
+        (reply.status(), header("etag").unwrap())
+    };
+    server.ask("/completion", &body(1));
+    let (status, tag) = get(&mut server, 1, "\"other\"");
+    assert_eq!((status, tag.len()), (StatusCode::OK, 66));
+    assert_eq!(get(&mut server, 1, &tag), (StatusCode::NOT_MODIFIED, tag.clone()));
+    for known in [format!("W/{tag}"), format!("\"a\", {tag}"), "*".to_owned()] {
+        assert_eq!(get(&mut server, 1, &known).0, StatusCode::NOT_MODIFIED, "{known}");
+    }
+    let state = server.bytes(request(Method::GET, "/slots/1/state", Body::empty()));
+    // An empty slot is another image, and the same image in another slot is the same.
+    let (status, empty) = get(&mut server, 0, &tag);
+    assert_eq!((status, empty != tag), (StatusCode::OK, true));
+    server.send(request(Method::PUT, "/slots/0/state", Body::from(state)));
+    assert_eq!(get(&mut server, 0, &tag), (StatusCode::NOT_MODIFIED, tag.clone()));
+    server.ask("/completion", &json!({"prompt": ids("abcdefgz"), "n_predict": 1, "id_slot": 1}));
+    let (status, changed) = get(&mut server, 1, &tag);
+    assert_eq!((status, changed != tag), (StatusCode::OK, true));
+}
+
+#[test]
+fn a_server_with_a_key_refuses_states_that_are_not_its_own() {
+    let mut plain = Server::new();
+    let state = plain.bytes(request(Method::GET, "/slots/0/state", Body::empty()));
+    let mut config = engine_config();
+    config.state_key = StateKey::derive(b"sixteen letters.").ok();
+    let mut server = Server::with_engine(model(), text(), api_config(), config);
+    let put = |server: &mut Server, state: Vec<u8>| {
+        server.send(request(Method::PUT, "/slots/0/state", Body::from(state)))
+    };
+    let message = put(&mut server, state).error(400, "invalid_request_error");
+    assert!(message.contains("--state-key"), "{message}");
+    let mut own = server.bytes(request(Method::GET, "/slots/0/state", Body::empty()));
+    assert_eq!(put(&mut server, own.clone()).json()["n_read"], own.len());
+    let last = own.len() - 1;
+    own[last] ^= 1;
+    let message = put(&mut server, own).error(400, "invalid_request_error");
+    assert!(message.starts_with("Unable to restore slot: the slot image's tag is wrong"), "{message}");
 }
 
 #[test]
@@ -174,6 +244,16 @@ fn ids_actions_and_names_are_checked() {
         ("/slots/0?action=save", r#"{"filename": "../a"}"#, "Invalid filename"),
         ("/slots/0?action=restore", r#"{"filename": "a/b"}"#, "Invalid filename"),
         ("/slots/0?action=save", r#"{"filename": ""}"#, "Invalid filename"),
+        (
+            "/slots/0?action=save",
+            r#"{"filename": "a", "format": "zip"}"#,
+            r#"Field 'format': must be "reprise" or "llama.cpp", but is "zip""#,
+        ),
+        (
+            "/slots/0?action=save",
+            r#"{"filename": "a", "format": 1}"#,
+            "Field 'format': [json.exception.type_error.302] type must be string, but is number",
+        ),
     ] {
         assert_eq!(server.raw(path, body).error(400, "invalid_request_error"), message, "{path} {body}");
     }

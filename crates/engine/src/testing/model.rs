@@ -131,6 +131,7 @@ impl ScriptedModel {
                 parameters: 0,
                 bytes: 0,
                 kv: SHAPE,
+                windowed: false,
                 fingerprint: [7; 32],
                 backend: "script".into(),
             },
@@ -139,6 +140,13 @@ impl ScriptedModel {
             next: Box::new(hashed_letter),
             controls: Controls::default(),
         }
+    }
+
+    /// Says that some of its layers see a window only.
+    #[must_use]
+    pub fn windowed(mut self) -> Self {
+        self.info.windowed = true;
+        self
     }
 
     /// Lets `next` choose what follows a prefix.

@@ -53,6 +53,7 @@ pub(crate) fn config(slots: u32, context: u32) -> EngineConfig {
         ram_blocks: 64,
         cache_idle_slots: true,
         max_image: 1 << 20,
+        state_key: None,
     }
 }
 

@@ -3,8 +3,8 @@
 use crate::harness::{Also, Bench, TestStore, config, prompt, request, result};
 use futures::FutureExt;
 use reprise_engine::testing::ScriptedModel;
-use reprise_engine::{EngineConfig, EngineError, SlotFile, StoreError};
-use reprise_kv::image::ImageError;
+use reprise_engine::{EngineConfig, EngineError, SlotFile, SlotFormat, StoreError};
+use reprise_kv::image::{ImageError, StateKey};
 
 fn bench_on(store: &TestStore, config: EngineConfig) -> Bench {
     let model = ScriptedModel::new(config.kv_blocks(), config.micro_batch);
@@ -81,6 +81,84 @@ fn an_import_that_fails_leaves_the_slot() {
     let large = bench.ask(handle.import_slot(0, vec![0; (1 << 20) + 1].into())).unwrap_err();
     assert!(matches!(large, EngineError::Restore(StoreError::TooLarge { .. })), "{large}");
     assert_eq!(bench.reuse(pinned(2, 50, 0)), (0, 49, 1));
+}
+
+#[test]
+fn with_a_key_only_images_with_its_tag_are_taken() {
+    let keyed =
+        |byte: u8| config(1, 256).also(|config| config.state_key = StateKey::derive(&[byte; 16]).ok());
+    let store = TestStore::default();
+    let mut bench = bench_on(&store, keyed(1));
+    bench.complete(pinned(1, 40, 0));
+    save(&mut bench, 0, "tagged").unwrap();
+    let export = |bench: &mut Bench| {
+        let handle = bench.handle.clone();
+        bench.ask(handle.export_slot(0)).unwrap()
+    };
+    let image = export(&mut bench);
+    assert_eq!(image.parts.concat(), store.images.borrow()["tagged"]);
+
+    let mut plain = bench_on(&store, config(1, 256));
+    plain.complete(pinned(1, 40, 0));
+    save(&mut plain, 0, "plain").unwrap();
+    let untagged = export(&mut plain);
+    assert_eq!(untagged.len() + 40, image.len());
+    assert_ne!(untagged.digest, image.digest);
+    assert_eq!(restore(&mut plain, 0, "tagged").unwrap().tokens, 43, "no key takes every image");
+
+    bench.complete(pinned(2, 50, 0));
+    let refused = |result: Result<SlotFile, EngineError>| match result {
+        Err(EngineError::Image(error)) => error,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(refused(restore(&mut bench, 0, "plain")), ImageError::Untagged);
+    let handle = bench.handle.clone();
+    let put = bench.ask(handle.import_slot(0, untagged.parts.concat().into()));
+    assert_eq!(refused(put), ImageError::Untagged);
+    let mut other = bench_on(&store, keyed(2));
+    assert_eq!(refused(restore(&mut other, 0, "tagged")), ImageError::Tag);
+    assert_eq!(bench.reuse(pinned(2, 50, 0)), (0, 49, 1), "the slot is as it was");
+    assert_eq!(restore(&mut bench, 0, "tagged").unwrap().tokens, 43);
+}
+
+#[test]
+fn files_of_llama_server_come_and_go() {
+    let save_as = |bench: &mut Bench, slot: u32, name: &str| {
+        let handle = bench.handle.clone();
+        bench.ask(handle.save_as(slot, name.into(), SlotFormat::Llama))
+    };
+    let store = TestStore::default();
+    let mut bench = bench_on(&store, config(2, 256));
+    let first = bench.complete(pinned(1, 81, 1));
+    let saved = save_as(&mut bench, 1, "a").unwrap();
+    assert_eq!((saved.tokens, saved.bytes), (84, store.images.borrow()["a"].len() as u64));
+    let start = store.images.borrow()["a"][..8].to_vec();
+    assert_eq!(start, *b"qsgg\x04\0\0\0");
+    // Not the slot's number decides whose it becomes, nor does the number of slots.
+    let mut other = bench_on(&store, config(1, 256).also(|config| config.unified = true));
+    assert_eq!(restore(&mut other, 0, "a").unwrap(), saved);
+    let again = other.complete(request(prompt(1, 81)));
+    assert_eq!((again.timings.cached, again.text), (80, first.text));
+
+    bench.complete(pinned(2, 50, 0));
+    for cut in [8, 100, saved.bytes as usize - 1] {
+        let file = store.images.borrow()["a"].slice(..cut);
+        store.images.borrow_mut().insert("cut".into(), file);
+        let error = restore(&mut bench, 0, "cut").unwrap_err();
+        assert!(matches!(error, EngineError::Image(ImageError::Llama(_))), "{error}");
+    }
+    assert_eq!(bench.reuse(pinned(2, 50, 0)), (0, 49, 1));
+    // Such a file can have no tag.
+    let keyed = config(1, 256).also(|config| config.state_key = StateKey::derive(&[1; 16]).ok());
+    let error = restore(&mut bench_on(&store, keyed), 0, "a").unwrap_err();
+    assert!(matches!(error, EngineError::Image(ImageError::Untagged)), "{error}");
+
+    let config = config(1, 256);
+    let windowed = ScriptedModel::new(config.kv_blocks(), config.micro_batch).windowed();
+    let mut windowed = Bench::with(windowed, config, store.clone());
+    let error = save_as(&mut windowed, 0, "b").unwrap_err();
+    assert!(matches!(error, EngineError::Unsupported(_)), "{error}");
+    assert!(!store.images.borrow().contains_key("b"));
 }
 
 #[test]

@@ -4,12 +4,14 @@ use reprise_gguf::TokenId;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use crate::image::encode::{FIXED_LEN, MAGIC, VERSION, frame_seed, header_len};
-use crate::image::{FRAME_HEADER_LEN, ImageError, ImageHeader, Layout, unpack};
+use crate::image::reader::Reader;
+use crate::image::tag::{TAG_LEN, tag_of};
+use crate::image::{FRAME_HEADER_LEN, ImageError, ImageHeader, Layout, StateKey, unpack};
 
 /// The number of tokens that the first bytes of an image speak of, unverified: for lists of images.
 #[must_use]
 pub fn claimed_tokens(bytes: &[u8]) -> Option<u32> {
-    let mut reader = Reader(bytes.strip_prefix(&MAGIC)?);
+    let mut reader = Reader::new(bytes.strip_prefix(&MAGIC)?);
     let _version = reader.u32()?;
     reader.u32()
 }
@@ -33,6 +35,8 @@ pub struct Image<'a> {
     header: ImageHeader,
     checksum: u64,
     frames: &'a [u8],
+    /// What the tag covers, and the tag.
+    tag: Option<(&'a [u8], [u8; TAG_LEN])>,
 }
 
 impl<'a> Image<'a> {
@@ -46,7 +50,7 @@ impl<'a> Image<'a> {
         }
         let found = bytes.len() as u64;
         let truncated = |wanted: u64| ImageError::Truncated { wanted, found };
-        let mut reader = Reader(&bytes[MAGIC.len()..]);
+        let mut reader = Reader::new(&bytes[MAGIC.len()..]);
         let version = reader.u32().ok_or(truncated(FIXED_LEN as u64))?;
         if version != VERSION {
             return Err(ImageError::Version { found: version, expected: VERSION });
@@ -68,10 +72,23 @@ impl<'a> Image<'a> {
         if found < wanted {
             return Err(truncated(wanted));
         }
-        if found > wanted {
-            return Err(ImageError::Trailing { extra: found - wanted });
-        }
-        Ok(Self { header, checksum, frames })
+        // The image is at most `found` bytes long.
+        let (frames, trailer) = frames.split_at((wanted - header_len) as usize);
+        let tag = match (trailer, tag_of(trailer)) {
+            ([], _) => None,
+            (_, Some(tag)) => Some((&bytes[..bytes.len() - TAG_LEN], tag)),
+            (_, None) => return Err(ImageError::Trailing { extra: found - wanted }),
+        };
+        Ok(Self { header, checksum, frames, tag })
+    }
+
+    /// Whether somebody who has the key made the image, every byte of it.
+    ///
+    /// # Errors
+    /// [`ImageError::Untagged`] and [`ImageError::Tag`].
+    pub fn authenticate(&self, key: &StateKey) -> Result<(), ImageError> {
+        let (covered, tag) = self.tag.ok_or(ImageError::Untagged)?;
+        if key.verifies(covered, tag) { Ok(()) } else { Err(ImageError::Tag) }
     }
 
     /// What the image says about itself.
@@ -83,7 +100,7 @@ impl<'a> Image<'a> {
     /// The payloads, block by block, each verified as it is reached.
     #[must_use]
     pub fn frames(&self) -> Frames<'_, 'a> {
-        Frames { image: self, index: 0, rest: Reader(self.frames) }
+        Frames { image: self, index: 0, rest: Reader::new(self.frames) }
     }
 
     /// Verifies every payload.
@@ -120,7 +137,7 @@ impl<'a> Iterator for Frames<'_, 'a> {
 impl<'a> Frames<'_, 'a> {
     fn frame(&mut self, block: usize) -> Result<&'a [u8], ImageError> {
         let expected = self.image.header.payload_len(block);
-        let left = self.rest.0.len() as u64;
+        let left = self.rest.left() as u64;
         let truncated = ImageError::Truncated { wanted: FRAME_HEADER_LEN as u64 + expected, found: left };
         let (Some(found), Some(checksum)) = (self.rest.u64(), self.rest.u64()) else { return Err(truncated) };
         if found != expected {
@@ -137,15 +154,22 @@ impl<'a> Frames<'_, 'a> {
 /// The fields behind the token count, which the caller has held against the bytes. `None` if they end early.
 fn read_header(reader: &mut Reader<'_>, tokens: u32) -> Option<Result<ImageHeader, ImageError>> {
     let fingerprint = *reader.take(32)?.first_chunk()?;
-    let [layers, kv_heads, head_dim, head_dim_v, dtype, block_tokens] =
-        [reader.u32()?, reader.u32()?, reader.u32()?, reader.u32()?, reader.u32()?, reader.u32()?];
+    let [layers, kv_heads, head_dim, head_dim_v, dtype, block_tokens, exact] = [
+        reader.u32()?,
+        reader.u32()?,
+        reader.u32()?,
+        reader.u32()?,
+        reader.u32()?,
+        reader.u32()?,
+        reader.u32()?,
+    ];
     let Some((keys, values)) = unpack(dtype) else {
         return Some(Err(ImageError::KvType { found: dtype }));
     };
     let layout = Layout { layers, kv_heads, head_dim, head_dim_v, keys, values, block_tokens };
     let ids = reader.take(tokens as usize * 4)?;
     let tokens = ids.as_chunks().0.iter().map(|id| TokenId(u32::from_le_bytes(*id))).collect();
-    Some(Ok(ImageHeader { fingerprint, layout, tokens }))
+    Some(Ok(ImageHeader { fingerprint, layout, tokens, exact }))
 }
 
 fn fits(header: &ImageHeader, expected: &Expected) -> Result<(), ImageError> {
@@ -157,34 +181,19 @@ fn fits(header: &ImageHeader, expected: &Expected) -> Result<(), ImageError> {
         let (found, expected) = (Box::new(header.layout), Box::new(expected.layout));
         return Err(ImageError::Layout { found, expected });
     }
-    let found = u32::try_from(header.tokens.len()).unwrap_or(u32::MAX);
+    check_tokens(&header.tokens, expected)
+}
+
+/// Whether the slot has room for the tokens and the model knows them.
+pub(super) fn check_tokens(tokens: &[TokenId], expected: &Expected) -> Result<(), ImageError> {
+    let found = u32::try_from(tokens.len()).unwrap_or(u32::MAX);
     if found > expected.max_tokens {
         return Err(ImageError::TooManyTokens { found, limit: expected.max_tokens });
     }
-    match header.tokens.iter().position(|token| token.0 >= expected.vocab) {
+    match tokens.iter().position(|token| token.0 >= expected.vocab) {
         Some(position) => {
-            Err(ImageError::BadToken { position, token: header.tokens[position].0, vocab: expected.vocab })
+            Err(ImageError::BadToken { position, token: tokens[position].0, vocab: expected.vocab })
         }
         None => Ok(()),
-    }
-}
-
-/// Takes bytes off the front; `None` if there are too few.
-#[derive(Debug)]
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    fn take(&mut self, len: usize) -> Option<&'a [u8]> {
-        let (head, rest) = self.0.split_at_checked(len)?;
-        self.0 = rest;
-        Some(head)
-    }
-
-    fn u32(&mut self) -> Option<u32> {
-        self.take(4)?.first_chunk().map(|bytes| u32::from_le_bytes(*bytes))
-    }
-
-    fn u64(&mut self) -> Option<u64> {
-        self.take(8)?.first_chunk().map(|bytes| u64::from_le_bytes(*bytes))
     }
 }

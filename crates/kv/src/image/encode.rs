@@ -2,14 +2,15 @@
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-use crate::image::{ImageError, ImageHeader, Layout, pack};
+use crate::image::tag::TRAILER_LEN;
+use crate::image::{ImageError, ImageHeader, Layout, StateKey, pack};
 
 /// First bytes of an image. The line ends make a file that went through a text conversion recognisably broken.
 pub(super) const MAGIC: [u8; 8] = *b"RPRSKV\r\n";
 /// Version of the format.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 /// Bytes in front of the token ids.
-pub(super) const FIXED_LEN: usize = 8 + 4 + 4 + 32 + 6 * 4;
+pub(super) const FIXED_LEN: usize = 8 + 4 + 4 + 32 + 7 * 4;
 const CHECKSUM_LEN: usize = 8;
 
 /// Bytes in front of every payload: length and checksum.
@@ -33,6 +34,7 @@ pub struct Encoder {
     bytes: Vec<u8>,
     checksum: u64,
     next: usize,
+    digest: blake3::Hasher,
 }
 
 impl Encoder {
@@ -45,7 +47,7 @@ impl Encoder {
         bytes.extend_from_slice(&VERSION.to_le_bytes());
         bytes.extend_from_slice(&(image.tokens.len() as u32).to_le_bytes());
         bytes.extend_from_slice(&image.fingerprint);
-        for number in [layers, kv_heads, head_dim, head_dim_v, pack(keys, values), block_tokens] {
+        for number in [layers, kv_heads, head_dim, head_dim_v, pack(keys, values), block_tokens, image.exact] {
             bytes.extend_from_slice(&number.to_le_bytes());
         }
         for token in &image.tokens {
@@ -53,7 +55,9 @@ impl Encoder {
         }
         let checksum = xxh3_64(&bytes);
         bytes.extend_from_slice(&checksum.to_le_bytes());
-        Self { image, bytes, checksum, next: 0 }
+        let mut digest = blake3::Hasher::new();
+        digest.update(&bytes);
+        Self { image, bytes, checksum, next: 0, digest }
     }
 
     /// The first bytes of the image.
@@ -62,7 +66,7 @@ impl Encoder {
         &self.bytes
     }
 
-    /// Bytes of the finished image.
+    /// Bytes of the finished image, without a trailer.
     #[must_use]
     pub fn image_len(&self) -> u64 {
         self.image.image_len()
@@ -83,6 +87,30 @@ impl Encoder {
         let mut frame = [0; FRAME_HEADER_LEN];
         frame[..8].copy_from_slice(&found.to_le_bytes());
         frame[8..].copy_from_slice(&checksum.to_le_bytes());
+        self.digest.update(&frame);
         Ok(frame)
+    }
+
+    /// The tag's bytes behind the last block; `image` is everything before them.
+    pub fn trailer<'a>(
+        &mut self,
+        key: &StateKey,
+        image: impl IntoIterator<Item = &'a [u8]>,
+    ) -> [u8; TRAILER_LEN] {
+        let trailer = key.trailer(image);
+        self.digest.update(&trailer);
+        trailer
+    }
+
+    /// What identifies the finished image: BLAKE3 over its header, its frames' headers and its trailer.
+    ///
+    /// That it leaves out the payloads saves a second pass over them and loses nothing that matters: the header fixes
+    /// tokens, layout and model, and with them the length of everything that follows; a frame's header holds the checksum
+    /// of its payload. Two images that differ have the same digest only if 64 bits of XXH3 are the same for each block
+    /// that differs. By chance that does not happen; somebody who may put a state can make it happen, and fools only
+    /// those who ask for the state of the slot that he has put.
+    #[must_use]
+    pub fn digest(&self) -> [u8; 32] {
+        *self.digest.finalize().as_bytes()
     }
 }

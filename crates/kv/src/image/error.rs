@@ -1,6 +1,7 @@
 //! Why an image is refused, and what to do about it.
 
 use crate::image::Layout;
+use crate::image::llama::LlamaError;
 
 /// A slot image that cannot be used. The texts are for the operator who asked for the restore.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -113,6 +114,17 @@ pub enum ImageError {
         /// Bytes that the layout implies.
         expected: u64,
     },
+    /// A tag was demanded and there is none.
+    #[error(
+        "the slot image has no tag, and this server was started with --state-key: it takes only images that it has given out"
+    )]
+    Untagged,
+    /// The tag is not that of the image.
+    #[error("the slot image's tag is wrong: it was changed, or given out with another --state-key")]
+    Tag,
+    /// A slot file of llama.cpp's that cannot be read.
+    #[error(transparent)]
+    Llama(#[from] LlamaError),
 }
 
 fn short(fingerprint: &[u8; 32]) -> String {

@@ -4,24 +4,30 @@
 //!
 //! ```text
 //! header   magic [8] | version u32 | tokens u32 | fingerprint [32]
-//!          layers u32 | kv_heads u32 | head_dim u32 | head_dim_v u32 | kv type u32 | block_tokens u32
+//!          layers u32 | kv_heads u32 | head_dim u32 | head_dim_v u32 | kv type u32 | block_tokens u32 | exact u32
 //!          token ids u32 * tokens
 //!          XXH3-64 of everything above
 //! frames   one for each block of `block_tokens` tokens, the last may be partial:
 //!          payload length u64 | XXH3-64 of the payload, seeded with the header's checksum + block number | payload
+//! trailer  optional: "RPRSTAG\n" | keyed BLAKE3 [32] of everything before it, see [`StateKey`]
 //! ```
 //!
 //! A payload is `[layer][K, V][token][kv_head][head_dim]` in the KV type, which is ggml's number of K's type; V's, where it
 //! is another, stands in the upper half. The seed ties a frame to its image and its place, so
 //! swapped or foreign blocks are found like flipped bits.
 
+pub mod llama;
+
 mod decode;
 mod encode;
 mod error;
+mod reader;
+mod tag;
 
 pub use decode::{Expected, Frames, Image, claimed_tokens};
 pub use encode::{Encoder, FRAME_HEADER_LEN};
 pub use error::ImageError;
+pub use tag::{ShortKey, StateKey};
 
 use reprise_gguf::TokenId;
 
@@ -36,6 +42,8 @@ pub struct ImageHeader {
     pub layout: Layout,
     /// The slot's tokens; token `i` lies at position `i`.
     pub tokens: Vec<TokenId>,
+    /// Leading tokens whose KV is what evaluating them from an empty cache gives: those behind a context shift saw others.
+    pub exact: u32,
 }
 
 impl ImageHeader {
@@ -59,7 +67,7 @@ impl ImageHeader {
         self.layout.token_bytes().saturating_mul(u64::from(self.tokens_in(index)))
     }
 
-    /// Bytes of the whole image.
+    /// Bytes of the whole image, without a trailer.
     #[must_use]
     pub fn image_len(&self) -> u64 {
         let payload = self.layout.token_bytes().saturating_mul(self.tokens.len() as u64);
@@ -98,11 +106,22 @@ impl Layout {
     /// Bytes of one token over all layers, K and V.
     #[must_use]
     pub fn token_bytes(&self) -> u64 {
-        let row = |head_dim: u32, kv_type: KvType| {
-            kv_type.bytes(u64::from(self.kv_heads).saturating_mul(u64::from(head_dim)))
-        };
-        let token = row(self.head_dim, self.keys).saturating_add(row(self.head_dim_v, self.values));
-        u64::from(self.layers).saturating_mul(token)
+        u64::from(self.layers).saturating_mul(self.key_bytes().saturating_add(self.value_bytes()))
+    }
+
+    /// Bytes of one token's K in one layer.
+    fn key_bytes(&self) -> u64 {
+        self.keys.bytes(u64::from(self.kv_heads).saturating_mul(u64::from(self.head_dim)))
+    }
+
+    /// Bytes of one token's V in one layer.
+    fn value_bytes(&self) -> u64 {
+        self.values.bytes(self.value_elements())
+    }
+
+    /// Elements of one token's V in one layer.
+    fn value_elements(&self) -> u64 {
+        u64::from(self.kv_heads).saturating_mul(u64::from(self.head_dim_v))
     }
 }
 

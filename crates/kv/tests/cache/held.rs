@@ -61,7 +61,7 @@ fn a_slot_with_a_full_prefix_does_not_hide_a_longer_one() {
     let whole = text(1, 127);
     let mut rig = Rig::new(config(2));
     rig.run(&pinned(&whole, 1), &[]);
-    let staged = rig.cache.restore(SlotId(0), Tenant(0), &whole[..36]).expect("idle");
+    let staged = rig.cache.restore(SlotId(0), Tenant(0), &whole[..36], u32::MAX).expect("idle");
     rig.memory.write(&whole[..36], &staged.blocks, 0);
     let now = rig.now();
     rig.cache.commit_restore(staged, now);

@@ -237,7 +237,7 @@ impl Model {
     }
 
     fn restore(&mut self, slot: usize, tokens: Vec<TokenId>) {
-        match self.rig.cache.restore(id(slot), Tenant((self.coin % 2).into()), &tokens) {
+        match self.rig.cache.restore(id(slot), Tenant((self.coin % 2).into()), &tokens, u32::MAX) {
             Ok(staged) => {
                 self.accept(&staged.evicted, None);
                 self.rig.memory.write(&tokens, &staged.blocks, 0);

@@ -5,7 +5,7 @@ use reprise_kv::{CacheConfig, Millis, RestoreError, SlotId, Staged, Tenant};
 use crate::rig::{Rig, config, pinned, prompt, text};
 
 fn stage(rig: &mut Rig, slot: u32, tokens: &[reprise_gguf::TokenId]) -> Staged {
-    let staged = rig.cache.restore(SlotId(slot), Tenant(0), tokens).expect("there is room");
+    let staged = rig.cache.restore(SlotId(slot), Tenant(0), tokens, u32::MAX).expect("there is room");
     rig.memory.write(tokens, &staged.blocks, 0);
     rig.verify();
     staged
@@ -71,7 +71,7 @@ fn a_slot_is_busy_while_its_restore_is_staged() {
     let staged = stage(&mut rig, 0, &a);
     assert!(rig.start(&prompt(&a)).is_none());
     assert_eq!(
-        rig.cache.restore(SlotId(0), Tenant(0), &a).map(|staged| staged.slot),
+        rig.cache.restore(SlotId(0), Tenant(0), &a, u32::MAX).map(|staged| staged.slot),
         Err(RestoreError::Busy(SlotId(0)))
     );
     let now = rig.now();
@@ -88,7 +88,7 @@ fn staged_restores_take_no_cells_from_running_slots() {
         rig.run(&pinned(&text(slot + 1, 256), slot), &[]);
     }
     let staged = stage(&mut rig, 0, &text(4, 256));
-    let second = rig.cache.restore(SlotId(1), Tenant(0), &text(5, 256)).map(|staged| staged.slot);
+    let second = rig.cache.restore(SlotId(1), Tenant(0), &text(5, 256), u32::MAX).map(|staged| staged.slot);
     assert_eq!(second, Err(RestoreError::Pool { tokens: 256 }));
     rig.run(&pinned(&text(3, 256), 2), &[]);
     rig.cache.commit_restore(staged, Millis(9));
@@ -107,11 +107,11 @@ fn a_restored_slot_is_not_the_first_to_be_overwritten() {
 #[test]
 fn what_does_not_fit_is_refused_and_nothing_changes() {
     let mut rig = Rig::new(CacheConfig { unified: true, pool_tokens: 256, ram_blocks: 0, ..config(2) });
-    let error = rig.cache.restore(SlotId(0), Tenant(0), &text(1, 257)).expect_err("too long");
+    let error = rig.cache.restore(SlotId(0), Tenant(0), &text(1, 257), u32::MAX).expect_err("too long");
     assert_eq!(error, RestoreError::Context { tokens: 257, context: 256 });
     rig.start(&pinned(&text(2, 100), 1)).expect("idle");
     rig.evaluate(SlotId(1), &text(2, 100));
-    let error = rig.cache.restore(SlotId(0), Tenant(0), &text(1, 157)).expect_err("the pool is too full");
+    let error = rig.cache.restore(SlotId(0), Tenant(0), &text(1, 157), u32::MAX).expect_err("the pool is too full");
     assert_eq!(error, RestoreError::Pool { tokens: 157 });
     rig.verify();
     let staged = stage(&mut rig, 0, &text(1, 156));
