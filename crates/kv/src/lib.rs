@@ -18,6 +18,7 @@
 //! - A restored slot counts as just used, and a restore that fails leaves the slot as it was.
 
 pub mod image;
+pub mod stored;
 
 mod cache;
 mod check;
