@@ -38,7 +38,7 @@ pub use error::EngineError;
 pub use event::{Event, Finished, Placed, Progress, Step, StopReason, Timings};
 pub use handle::{EngineHandle, Generation, SlotFile, SlotImage};
 pub use request::{Generate, Kind, Limits, Probabilities};
-pub use seams::{Clock, MemoryStore, SlotStore, StoreError};
+pub use seams::{BlockStore, BlockStoreStats, Clock, MemoryBlocks, MemoryStore, SlotStore, StoreError};
 pub use sizing::{Plan, Sizing, SizingError};
 pub use snapshot::{Metrics, SlotSnapshot, SlotTask, Speculated};
 pub use speculate::{Drafts, Speculation};

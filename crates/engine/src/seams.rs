@@ -1,4 +1,8 @@
-//! What the engine takes from its host: a clock and a place for slot images.
+//! What the engine takes from its host: a clock, a place for slot images, and one for the prompt cache's blocks.
+
+mod blocks;
+
+pub use blocks::{BlockStore, BlockStoreStats, MemoryBlocks};
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
