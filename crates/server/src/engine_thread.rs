@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use futures::executor::block_on;
 use reprise_compute::{BLOCK_TOKENS, Cpu};
-use reprise_engine::{Ended, Engine, EngineConfig, EngineHandle, Sizing};
+use reprise_engine::{BlockStore, Ended, Engine, EngineConfig, EngineHandle, Sizing};
 use reprise_gguf::{Gguf, TokenId};
 use reprise_model::{
     Forward, LoadOptions, LoadProgress, Output, RopeOverrides, RopeScaling, Sequence, StepOutput,
 };
 use reprise_text::{ChatTemplate, Text, Tokenizer};
 
+use crate::blocks::DirBlocks;
 use crate::cli::{CacheArgs, Cli, ContextArgs, ModelArgs, RopeScalingArg, SpeculationArgs};
 use crate::clock::SystemClock;
 use crate::source::MappedFile;
@@ -34,7 +35,7 @@ pub(crate) struct Running {
 }
 
 /// Finds, checks and loads the model, then starts the engine. Blocks until the model is ready to serve.
-pub(crate) fn start(cli: &Cli, store: Option<DirStore>) -> Result<Running> {
+pub(crate) fn start(cli: &Cli, store: Option<DirStore>, blocks: Option<DirBlocks>) -> Result<Running> {
     let begin = Instant::now();
     let path = model_file::locate(&cli.model)?;
     let source = MappedFile::open(&path)?;
@@ -66,7 +67,14 @@ pub(crate) fn start(cli: &Cli, store: Option<DirStore>) -> Result<Running> {
     }
     let (engine, handle) = Engine::new(model, text, store, SystemClock::start(), config);
     announce(&handle, &path, begin.elapsed());
-    let thread = thread::Builder::new().name("engine".into()).spawn(move || block_on(engine.run()))?;
+    let run = move || {
+        let ended = block_on(engine.run());
+        if let Some(blocks) = blocks {
+            block_on(blocks.flush());
+        }
+        ended
+    };
+    let thread = thread::Builder::new().name("engine".into()).spawn(run)?;
     Ok(Running { handle, thread, path: path.display().to_string() })
 }
 

@@ -1,5 +1,6 @@
 //! `reprise-server`: llama-server's API on this machine's CPU.
 
+mod blocks;
 mod cli;
 mod clock;
 mod engine_thread;
@@ -45,6 +46,7 @@ fn fail(error: &anyhow::Error) -> ExitCode {
 /// Stage 1: HTTP in. Binds, loads, serves, and ends in order on a signal.
 async fn run(cli: Cli) -> Result<()> {
     let store = cli.cache.slot_save_path.as_deref().map(DirStore::open).transpose()?;
+    let blocks = blocks::open(&cli.cache)?;
     let listener = serve::listen(&cli.http).await?;
     let address = listener.local_addr()?;
     let mut config = settings::api_config(&cli)?;
@@ -56,7 +58,7 @@ async fn run(cli: Cli) -> Result<()> {
     let serving = tokio::spawn(serve::serve(listener, front.clone(), idle, stopped));
 
     let patience = Duration::from_secs(cli.http.shutdown_timeout);
-    let loading = tokio::task::spawn_blocking(move || engine_thread::start(&cli, store));
+    let loading = tokio::task::spawn_blocking(move || engine_thread::start(&cli, store, blocks));
     let Running { handle, thread, path } = tokio::select! {
         loaded = loading => loaded??,
         interrupted = serve::signal() => return interrupted,

@@ -50,6 +50,10 @@ fn flags_that_cannot_work_exit_with_status_one() {
     assert!(Launch::new(&["--mmproj", "x"]).fails().contains("--mmproj"));
     let error = Launch::tiny(folder.path(), &["--slot-save-path", "/nonexistent"]).fails();
     assert!(error.contains("not a directory: /nonexistent"), "{error}");
+    let file = folder.path().join("file");
+    std::fs::write(&file, b"x").unwrap();
+    let error = Launch::tiny(folder.path(), &["--cache-path", file.to_str().unwrap()]).fails();
+    assert!(error.contains("--cache-path") && error.contains("no folder"), "{error}");
     let error = Launch::tiny(folder.path(), &["-np", "0"]).fails();
     assert!(error.contains("-np"), "{error}");
     let error = Launch::tiny(folder.path(), &["-np", "4", "-c", "4294967295"]).fails();
