@@ -48,12 +48,8 @@ pub(crate) fn open(arguments: &CacheArgs) -> Result<Option<DirBlocks>> {
         return Ok(None);
     };
     let budget = u64::try_from(arguments.cache_disk).ok().map(|mib| mib.saturating_mul(1 << 20));
-    match budget {
-        Some(bytes) => {
-            tracing::info!("prompt cache on disk: {}, at most {} MiB", path.display(), bytes >> 20)
-        }
-        None => tracing::info!("prompt cache on disk: {}, without a limit", path.display()),
-    }
+    let most = budget.map_or("without a limit".to_owned(), |bytes| format!("at most {} MiB", bytes >> 20));
+    tracing::info!("prompt cache on disk: {}, {most}", path.display());
     DirBlocks::open(path, Limits::new(budget)).map(Some)
 }
 
