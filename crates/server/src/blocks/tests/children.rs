@@ -35,7 +35,7 @@ fn succeeds(mut command: Command) {
         match command.output() {
             // Another test has started a child while the program was copied, which has it open for a moment.
             Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => {
-                thread::sleep(Duration::from_millis(5))
+                thread::sleep(Duration::from_millis(5));
             }
             output => break output.unwrap(),
         }
@@ -131,7 +131,7 @@ fn without_permission_nothing_is_read_or_written_and_the_rest_goes_on() {
         write_all(&store, &blocks[..1]);
         fs::create_dir(forbidden.parent().unwrap()).unwrap();
         mode(forbidden.parent().unwrap(), 0o500);
-        mode(&file, 0);
+        mode(&file, 0o000);
         write_all(&store, &blocks);
         assert!(blocks[0].fetch(&store).is_none() && blocks[1].fetch(&store).is_none());
         assert_eq!(blocks[2].fetch(&store).unwrap(), blocks[2].payload);

@@ -68,7 +68,7 @@ fn damage(folder: &Path, blocks: &[Block], dice: &mut Dice) -> &'static str {
             "a file in place of a folder"
         }
         9 => {
-            fs::set_permissions(victim, Permissions::from_mode(0)).unwrap();
+            fs::set_permissions(victim, Permissions::from_mode(0o000)).unwrap();
             "no permission"
         }
         _ => {
