@@ -14,9 +14,11 @@ use crate::outbox::Outbox;
 use crate::sample::Sampler;
 use crate::slot_task::Task;
 use crate::waiting::{Errand, Request};
-use crate::{Clock, EngineError, Event, Finished, Generate, Placed, SlotStore, StopReason, Timings};
+use crate::{
+    BlockStore, Clock, EngineError, Event, Finished, Generate, Placed, SlotStore, StopReason, Timings,
+};
 
-impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
+impl<F: Forward, S: SlotStore, C: Clock, B: BlockStore> Engine<F, S, C, B> {
     /// Takes a request, or refuses at once what can never run. No slot is touched for a refusal.
     pub(crate) fn submit(&mut self, tenant: Tenant, generate: Generate, events: Outbox) {
         let id = self.waiting.next_id();
@@ -26,7 +28,13 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
         } else if generate.prompt.is_empty() {
             self.answer_empty_prompt(tenant, generate, &events);
         } else {
-            self.waiting.push(Errand::Generate(Request { id, tenant, generate: Arc::new(generate), events }));
+            self.waiting.push(Errand::Generate(Request {
+                id,
+                tenant,
+                generate: Arc::new(generate),
+                events,
+                fetched: None,
+            }));
         }
     }
 
@@ -61,10 +69,19 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
     }
 
     /// Gives a request its slot, or its slots, and gives it back when they are not idle.
-    pub(crate) fn start(&mut self, request: Request) -> Option<Request> {
-        let Some((placement, children)) = self.place(request.tenant, &request.generate) else {
-            return Some(request);
-        };
+    pub(crate) async fn start(&mut self, mut request: Request) -> Option<Request> {
+        let Some(mut place) = self.place(request.tenant, &request.generate) else { return Some(request) };
+        if request.fetched.is_none() && request.generate.cache_prompt {
+            let fetched = self.fetch(request.tenant, &request.generate.prompt).await;
+            request.fetched = Some(fetched);
+            if fetched > 0 {
+                let Some(better) = self.place(request.tenant, &request.generate) else {
+                    return Some(request);
+                };
+                place = better;
+            }
+        }
+        let (placement, children) = place;
         let samplers = match self.samplers(&request) {
             Ok(samplers) => samplers,
             Err(error) => {
@@ -93,6 +110,7 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
                 },
                 cached: applied.placement.reused,
                 own: applied.placement.own,
+                stored: request.fetched.unwrap_or(0).min(applied.placement.reused - applied.placement.own),
                 evicted: if copy == 0 { evicted } else { 0 },
             };
             let task = Task::new(request.id, generate, placed, sampler, request.events.clone(), now);
@@ -182,6 +200,7 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
                 reason: "nothing to do".into(),
                 cached: 0,
                 own: 0,
+                stored: 0,
                 evicted: 0,
             };
             let finished = Finished {

@@ -11,7 +11,7 @@ use tracing::{error, warn};
 use crate::engine::{Engine, Occupant};
 use crate::failure::Remains;
 use crate::slot_task::{Phase, Scene};
-use crate::{Clock, EngineError, SlotStore, StopReason};
+use crate::{BlockStore, Clock, EngineError, SlotStore, StopReason};
 
 /// While prompts wait, the part of a pass's room that drafts may take is one in so many.
 const PROMPTS_FIRST: u32 = 4;
@@ -48,7 +48,7 @@ struct Composition {
     starved: bool,
 }
 
-impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
+impl<F: Forward, S: SlotStore, C: Clock, B: BlockStore> Engine<F, S, C, B> {
     /// Runs one forward pass and gives its results to their slots. If the pass fails, so do the requests in it, and no
     /// others; their slots keep what they held before.
     pub(crate) async fn forward(&mut self) {

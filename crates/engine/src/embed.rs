@@ -11,7 +11,7 @@ use tracing::info;
 use crate::engine::{Engine, Occupant};
 use crate::failure::Remains;
 use crate::waiting::Errand;
-use crate::{Clock, EngineError, SlotStore};
+use crate::{BlockStore, Clock, EngineError, SlotStore};
 
 type Reply = oneshot::Sender<Result<Vec<f32>, EngineError>>;
 
@@ -28,7 +28,7 @@ pub(crate) struct Embedding {
     rows: Vec<f32>,
 }
 
-impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
+impl<F: Forward, S: SlotStore, C: Clock, B: BlockStore> Engine<F, S, C, B> {
     pub(crate) fn submit_embedding(&mut self, tenant: Tenant, tokens: Vec<TokenId>, reply: Reply) {
         match self.check_embedding(&tokens) {
             Ok(()) => {

@@ -17,19 +17,24 @@ use crate::embed::Embedding;
 use crate::handle::{Command, Shared};
 use crate::sample::GrammarEnv;
 use crate::slot_task::{Phase, Task};
+use crate::tiers::Tiers;
 use crate::waiting::Waiting;
 use crate::yield_now::yield_now;
 use crate::{
-    Clock, Drafts, EngineConfig, EngineError, EngineHandle, Metrics, SlotStore, SlotTask, StopReason,
+    BlockStore, Clock, Drafts, EngineConfig, EngineError, EngineHandle, Metrics, SlotStore, SlotTask,
+    StopReason, Stores,
 };
 
 /// Runs one model for all slots. Everything mutable lives here, in one task: [`Engine::run`].
 ///
 /// The type need not be `Send`; it runs where it is polled. A host gives it a named thread, or its worker's event loop.
 #[derive(Debug)]
-pub struct Engine<F, S, C> {
+pub struct Engine<F, S, C, B> {
     pub(crate) model: F,
     pub(crate) store: Option<S>,
+    pub(crate) blocks: Option<B>,
+    /// What is to be stored, and what bringing it back has cost.
+    pub(crate) tiers: Tiers,
     pub(crate) clock: C,
     pub(crate) shared: Arc<Shared>,
     pub(crate) cache: Cache,
@@ -47,6 +52,9 @@ pub struct Engine<F, S, C> {
     commands: mpsc::UnboundedReceiver<Command>,
     last_release: Millis,
 }
+
+/// Blocks that are handed to the store between two looks for commands, while there is nothing else to do.
+const AT_REST: usize = 8;
 
 /// Why [`Engine::run`] came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,14 +106,15 @@ impl Occupant {
     }
 }
 
-impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
+impl<F: Forward, S: SlotStore, C: Clock, B: BlockStore> Engine<F, S, C, B> {
     /// An idle engine and the first of its handles. The model must have [`EngineConfig::kv_blocks`] blocks of KV memory
-    /// and take passes of [`EngineConfig::micro_batch`] tokens. Without a store, slots cannot be saved or restored.
+    /// and take passes of [`EngineConfig::micro_batch`] tokens. Without a store for slots they cannot be saved or
+    /// restored; without one for blocks the prompt cache ends with the engine.
     #[must_use]
     pub fn new(
         model: F,
         text: Text,
-        store: Option<S>,
+        stores: Stores<S, B>,
         clock: C,
         config: EngineConfig,
     ) -> (Self, EngineHandle) {
@@ -118,7 +127,9 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
             EngineHandle { commands: sender, shared: Arc::clone(&shared), tenant: Tenant::default() };
         let engine = Self {
             model,
-            store,
+            store: stores.slots,
+            blocks: stores.blocks,
+            tiers: Tiers::default(),
             clock,
             shared,
             cache,
@@ -149,11 +160,15 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
             if self.can_go_on() {
                 self.forward().await;
                 self.keep_alive();
+                self.store_some(1).await;
                 if self.lost.is_none() {
                     yield_now().await;
                 }
             } else if self.closing && !self.is_busy() {
+                self.store_everything().await;
                 break Ended::Drained;
+            } else if self.store_some(AT_REST).await {
+                yield_now().await;
             } else if self.lost.is_none() {
                 self.wait().await;
             }
@@ -248,7 +263,7 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
         self.slots.iter().any(|slot| slot.occupant.is_some())
     }
 
-    pub(crate) fn slot_ids(&self) -> impl Iterator<Item = SlotId> + use<F, S, C> {
+    pub(crate) fn slot_ids(&self) -> impl Iterator<Item = SlotId> + use<F, S, C, B> {
         (0..self.shared.config.slots).map(SlotId)
     }
 
@@ -317,6 +332,7 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
         let occupant = self.slots.get_mut(slot.0 as usize)?.occupant.take()?;
         let now = self.next_millis();
         self.cache.release(slot, now);
+        self.note_proven(slot);
         if let Occupant::Task(task) = &occupant {
             let timings = task.timings();
             self.metrics.predicted_tokens += u64::from(timings.predicted);

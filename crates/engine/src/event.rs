@@ -38,8 +38,10 @@ pub struct Placed {
     pub reason: String,
     /// Prompt tokens taken from the cache.
     pub cached: u32,
-    /// Of these, tokens that the slot itself showed; the others were held beyond it.
+    /// Of these, tokens that the slot itself showed.
     pub own: u32,
+    /// Of these, tokens that were brought in from the store of blocks. The rest was in memory, beyond the slot.
+    pub stored: u32,
     /// Tokens that were lost to make room, for the prompt and for the answer so far.
     pub evicted: u32,
 }

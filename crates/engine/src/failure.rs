@@ -4,7 +4,7 @@ use reprise_model::{Forward, ModelError};
 use tracing::warn;
 
 use crate::engine::{Engine, Occupant};
-use crate::{Clock, EngineError, SlotStore};
+use crate::{BlockStore, Clock, EngineError, SlotStore};
 
 /// What happens to the tokens of a slot whose request has failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub(crate) enum Remains {
     Drop,
 }
 
-impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
+impl<F: Forward, S: SlotStore, C: Clock, B: BlockStore> Engine<F, S, C, B> {
     /// Ends a request, with all its copies, badly.
     pub(crate) fn fail(&mut self, id: u64, error: &EngineError, remains: Remains) {
         let now = self.clock.now();

@@ -31,6 +31,7 @@ mod speculate;
 mod stop;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+mod tiers;
 mod waiting;
 mod yield_now;
 
@@ -43,7 +44,9 @@ pub use preview::Preview;
 pub use reprise_kv::Tenant;
 pub use reprise_kv::image::StateKey;
 pub use request::{Generate, Limits, Probabilities};
-pub use seams::{Clock, MemoryStore, SlotStore, StoreError};
+pub use seams::{
+    BlockStore, BlockStoreStats, Clock, MemoryBlocks, MemoryStore, SlotStore, StoreError, Stores,
+};
 pub use sizing::{Plan, Sizing, SizingError};
 pub use snapshot::{Metrics, SlotSnapshot, SlotTask, Speculated};
 pub use speculate::{Drafts, Speculation};

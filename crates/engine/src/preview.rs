@@ -4,7 +4,7 @@ use reprise_kv::Tenant;
 use reprise_model::Forward;
 
 use crate::engine::Engine;
-use crate::{Clock, EngineError, Generate, Placed, SlotStore};
+use crate::{BlockStore, Clock, EngineError, Generate, Placed, SlotStore};
 
 /// Where a request would run if it came now; see [`crate::EngineHandle::plan`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub struct Preview {
     pub emptied: Vec<u32>,
 }
 
-impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
+impl<F: Forward, S: SlotStore, C: Clock, B: BlockStore> Engine<F, S, C, B> {
     pub(crate) fn preview(&self, tenant: Tenant, generate: &Generate) -> Result<Preview, EngineError> {
         self.check(generate)?;
         let prompt_tokens = u32::try_from(generate.prompt.len()).unwrap_or(u32::MAX);
@@ -31,6 +31,7 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
             reason: placement.reason.to_string(),
             cached: placement.reused,
             own: placement.own,
+            stored: 0,
             evicted: placement.evicted_tokens(),
         };
         let evicted = placement.evicted.iter().map(|loss| (loss.tokens, loss.owner.to_string())).collect();

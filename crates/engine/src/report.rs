@@ -6,9 +6,9 @@ use reprise_kv::{SlotId, SlotView, Tenant};
 use reprise_model::Forward;
 
 use crate::engine::{Engine, Occupant, Slot};
-use crate::{Clock, Metrics, SlotSnapshot, SlotStore, SlotTask};
+use crate::{BlockStore, Clock, Metrics, SlotSnapshot, SlotStore, SlotTask};
 
-impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
+impl<F: Forward, S: SlotStore, C: Clock, B: BlockStore> Engine<F, S, C, B> {
     pub(crate) fn snapshots(&self, tenant: Tenant) -> Vec<SlotSnapshot> {
         let tokenizer = &self.shared.text.tokenizer;
         let snapshot = |((id, view), slot): ((SlotId, SlotView<'_>), &Slot)| {

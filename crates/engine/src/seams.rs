@@ -1,4 +1,8 @@
-//! What the engine takes from its host: a clock and a place for slot images.
+//! What the engine takes from its host: a clock, a place for slot images, and one for the prompt cache's blocks.
+
+mod blocks;
+
+pub use blocks::{BlockStore, BlockStoreStats, MemoryBlocks};
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -38,6 +42,15 @@ pub trait SlotStore {
     /// # Errors
     /// [`StoreError::Failed`] with the host's reason.
     fn list(&self) -> impl Future<Output = Result<Vec<String>, StoreError>>;
+}
+
+/// Where an engine keeps what is to outlive it; each may be missing.
+#[derive(Debug, Clone, Default)]
+pub struct Stores<S, B> {
+    /// Named slot images.
+    pub slots: Option<S>,
+    /// Blocks of the prompt cache.
+    pub blocks: Option<B>,
 }
 
 /// Why a store did not do what it was asked.

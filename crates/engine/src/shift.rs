@@ -6,9 +6,9 @@ use tracing::warn;
 use crate::engine::{Engine, Occupant};
 use crate::failure::Remains;
 use crate::slot_task::Phase;
-use crate::{Clock, SlotStore, StopReason};
+use crate::{BlockStore, Clock, SlotStore, StopReason};
 
-impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
+impl<F: Forward, S: SlotStore, C: Clock, B: BlockStore> Engine<F, S, C, B> {
     /// Makes room in every slot whose next token would be its last. Without `--context-shift` no such slot is running:
     /// its generation ended with the token before.
     pub(crate) fn shift_full_slots(&mut self) {

@@ -10,7 +10,7 @@ use tracing::{info, warn};
 
 use crate::engine::Engine;
 use crate::waiting::Errand;
-use crate::{Clock, EngineError, SlotFile, SlotFormat, SlotImage, SlotStore};
+use crate::{BlockStore, Clock, EngineError, SlotFile, SlotFormat, SlotImage, SlotStore};
 
 /// A slot action that waits for its slot to be idle.
 #[derive(Debug)]
@@ -59,7 +59,7 @@ impl SlotJob {
     }
 }
 
-impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
+impl<F: Forward, S: SlotStore, C: Clock, B: BlockStore> Engine<F, S, C, B> {
     pub(crate) fn submit_save(
         &mut self,
         tenant: Tenant,

@@ -1,16 +1,16 @@
 //! Between a slot and the bytes of its image, or of llama-server's slot file.
 
 use bytes::Bytes;
-use reprise_kv::{SlotId, Tenant};
 use reprise_kv::image::llama::{self, LlamaFile, Piece, Place};
 use reprise_kv::image::{self, Encoder, Expected, Image, ImageError, ImageHeader, Layout};
+use reprise_kv::{SlotId, Tenant};
 use reprise_model::{Forward, KvType};
 use tracing::info;
 
 use crate::engine::Engine;
-use crate::{Clock, EngineError, SlotImage, SlotStore, StoreError};
+use crate::{BlockStore, Clock, EngineError, SlotImage, SlotStore, StoreError};
 
-impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
+impl<F: Forward, S: SlotStore, C: Clock, B: BlockStore> Engine<F, S, C, B> {
     /// A slot's tokens and KV as an image.
     pub(crate) async fn image(&mut self, slot: SlotId) -> Result<SlotImage, EngineError> {
         let header = self.header(slot);
@@ -54,7 +54,12 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
     }
 
     /// Replaces a slot's tokens and KV by an image or by a slot file of llama-server's, all of it or nothing.
-    pub(crate) fn take_image(&mut self, slot: SlotId, tenant: Tenant, bytes: &Bytes) -> Result<(u32, u64), EngineError> {
+    pub(crate) fn take_image(
+        &mut self,
+        slot: SlotId,
+        tenant: Tenant,
+        bytes: &Bytes,
+    ) -> Result<(u32, u64), EngineError> {
         let (found, limit) = (bytes.len() as u64, self.shared.config.max_image);
         if found > limit {
             return Err(EngineError::Restore(StoreError::TooLarge { found, limit }));
@@ -88,7 +93,8 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
         header: &ImageHeader,
         payloads: impl Iterator<Item = Result<P, ImageError>>,
     ) -> Result<(), EngineError> {
-        let staged = self.cache.restore(slot, tenant, &header.tokens, header.exact).map_err(EngineError::Room)?;
+        let staged =
+            self.cache.restore(slot, tenant, &header.tokens, header.exact).map_err(EngineError::Room)?;
         for purged in &staged.purged {
             info!(slot = %purged, "slot {purged} emptied: the restore needs its cells");
         }

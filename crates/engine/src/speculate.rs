@@ -12,7 +12,7 @@ use crate::batch::{Entry, shares};
 use crate::engine::{Engine, Occupant};
 use crate::ngram::Ngrams;
 use crate::pace::Pace;
-use crate::{Clock, SlotStore};
+use crate::{BlockStore, Clock, SlotStore};
 
 /// Drafts by prompt lookup (`--spec-type ngram-simple`); by default llama-server's sizes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +66,7 @@ impl Drafter {
     }
 }
 
-impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
+impl<F: Forward, S: SlotStore, C: Clock, B: BlockStore> Engine<F, S, C, B> {
     /// Drafts for the generations of a pass, of `room` tokens together at most; entry by entry, where empty none.
     pub(crate) fn drafts(&mut self, entries: &[Entry], room: u32) -> Vec<Vec<TokenId>> {
         let Some(rule) = self.shared.config.speculation.filter(|_| room > 0) else { return Vec::new() };

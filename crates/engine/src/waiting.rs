@@ -12,7 +12,7 @@ use crate::embed::Embedding;
 use crate::engine::Engine;
 use crate::outbox::Outbox;
 use crate::slot_file::SlotJob;
-use crate::{Clock, EngineError, Event, Generate, SlotStore};
+use crate::{BlockStore, Clock, EngineError, Event, Generate, SlotStore};
 
 /// A job that has been overtaken by so many others, for each slot, is not overtaken any more.
 const PATIENCE: u32 = 4;
@@ -48,6 +48,8 @@ pub(crate) struct Request {
     pub(crate) tenant: Tenant,
     pub(crate) generate: Arc<Generate>,
     pub(crate) events: Outbox,
+    /// Tokens that were brought in for it from the store; `None` as long as nobody has looked there.
+    pub(crate) fetched: Option<u32>,
 }
 
 impl Errand {
@@ -106,7 +108,7 @@ impl Waiting {
     }
 }
 
-impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
+impl<F: Forward, S: SlotStore, C: Clock, B: BlockStore> Engine<F, S, C, B> {
     /// Starts all that can start now.
     pub(crate) async fn start_waiting(&mut self) {
         // A request that fails as it starts leaves an idle slot behind: then the queue is looked through once more.
@@ -134,7 +136,7 @@ impl<F: Forward, S: SlotStore, C: Clock> Engine<F, S, C> {
                 }
                 errand if reserved => Some(errand),
                 Errand::Embed(embedding) => self.start_embedding(embedding).map(Errand::Embed),
-                Errand::Generate(request) => self.start(request).map(Errand::Generate),
+                Errand::Generate(request) => self.start(request).await.map(Errand::Generate),
             };
             match back {
                 Some(errand) => {

@@ -18,7 +18,9 @@
 //! - A restored slot counts as just used, and a restore that fails leaves the slot as it was.
 
 pub mod image;
+pub mod stored;
 
+mod adopt;
 mod cache;
 mod check;
 mod config;
@@ -40,6 +42,7 @@ mod slots;
 mod tree;
 mod work;
 
+pub use adopt::Fetched;
 pub use cache::Cache;
 pub use config::CacheConfig;
 pub use error::{PoolFull, RestoreError, Stale};

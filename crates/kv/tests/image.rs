@@ -17,7 +17,12 @@ fn expected() -> Expected {
 }
 
 fn header(tokens: u32) -> ImageHeader {
-    ImageHeader { fingerprint: [7; 32], layout: layout(), tokens: (0..tokens).map(TokenId).collect(), exact: tokens }
+    ImageHeader {
+        fingerprint: [7; 32],
+        layout: layout(),
+        tokens: (0..tokens).map(TokenId).collect(),
+        exact: tokens,
+    }
 }
 
 /// Payloads that differ from block to block.

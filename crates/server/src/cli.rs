@@ -1,5 +1,6 @@
 //! The command line: llama-server's flags, environment variables and defaults, for what this server does.
 
+mod cache;
 mod sampling;
 mod speculation;
 
@@ -7,10 +8,10 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, ValueEnum};
-use reprise_model::KvType;
 
 use crate::affinity::{self, Processors};
 
+pub(crate) use self::cache::CacheArgs;
 use self::sampling::SamplingArgs;
 pub(crate) use self::speculation::SpeculationArgs;
 
@@ -162,54 +163,6 @@ pub(crate) struct ContextArgs {
     /// Start even when the memory that is free seems too small
     #[arg(long)]
     pub no_memory_check: bool,
-}
-
-/// Prompt cache and slot files.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Prompt cache")]
-pub(crate) struct CacheArgs {
-    /// Requests reuse the KV of their slot unless they say otherwise (default)
-    #[arg(long, env = "LLAMA_ARG_CACHE_PROMPT", overrides_with = "no_cache_prompt")]
-    pub cache_prompt: bool,
-    /// Requests do not reuse KV unless they say so
-    #[arg(long, overrides_with = "cache_prompt")]
-    pub no_cache_prompt: bool,
-    /// Smallest chunk that is reused by shifting; 0 is off
-    #[arg(long, env = "LLAMA_ARG_CACHE_REUSE", value_name = "N", default_value_t = 0)]
-    pub cache_reuse: u32,
-    /// Share of a prompt that a slot must hold to be preferred; 0 is off
-    #[arg(long, value_name = "F", default_value_t = 0.1)]
-    pub slot_prompt_similarity: f32,
-    /// MiB of KV kept for prompts that left their slot; 0 is off, -1 is no limit
-    #[arg(
-        long,
-        env = "LLAMA_ARG_CACHE_RAM",
-        value_name = "MiB",
-        default_value_t = 8192,
-        allow_negative_numbers = true
-    )]
-    pub cache_ram: i64,
-    /// What K of the KV cache is stored as: f16, q8_0 or q4_0
-    #[arg(long, env = "LLAMA_ARG_CACHE_TYPE_K", value_name = "TYPE", default_value_t = KvType::F16)]
-    pub cache_type_k: KvType,
-    /// What V of the KV cache is stored as: f16, q8_0 or q4_0
-    #[arg(long, env = "LLAMA_ARG_CACHE_TYPE_V", value_name = "TYPE", default_value_t = KvType::F16)]
-    pub cache_type_v: KvType,
-    /// Idle slots are published to the prompt cache (default)
-    #[arg(long, env = "LLAMA_ARG_CACHE_IDLE_SLOTS", overrides_with = "no_cache_idle_slots")]
-    pub cache_idle_slots: bool,
-    /// Idle slots are not published to the prompt cache
-    #[arg(long, overrides_with = "cache_idle_slots")]
-    pub no_cache_idle_slots: bool,
-    /// API keys share one prompt cache; otherwise what one leaves there is never found by another
-    #[arg(long)]
-    pub cache_shared: bool,
-    /// Folder of slot files; enables save, restore and erase
-    #[arg(long, value_name = "DIR")]
-    pub slot_save_path: Option<PathBuf>,
-    /// File with a secret of 16 bytes or more: slot images are tagged with it, and others are refused
-    #[arg(long, value_name = "FILE")]
-    pub state_key: Option<PathBuf>,
 }
 
 /// HTTP.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use futures::executor::block_on;
 use reprise_compute::{BLOCK_TOKENS, Cpu, HelperThread};
-use reprise_engine::{Ended, Engine, EngineConfig, EngineHandle, Sizing, StateKey};
+use reprise_engine::{Ended, Engine, EngineConfig, EngineHandle, Sizing, StateKey, Stores};
 use reprise_gguf::{Gguf, TokenId};
 use reprise_model::{
     Forward, LoadOptions, LoadProgress, Output, RopeOverrides, RopeScaling, Sequence, StepOutput,
@@ -15,6 +15,7 @@ use reprise_model::{
 use reprise_text::{ChatTemplate, Text, Tokenizer};
 
 use crate::affinity::Affinity;
+use crate::blocks::DirBlocks;
 use crate::cli::{CacheArgs, Cli, ContextArgs, ModelArgs, RopeScalingArg, SpeculationArgs};
 use crate::clock::SystemClock;
 use crate::source::MappedFile;
@@ -35,7 +36,11 @@ pub(crate) struct Running {
 }
 
 /// Finds, checks and loads the model, then starts the engine. Blocks until the model is ready to serve.
-pub(crate) fn start(cli: &Cli, store: Option<DirStore>, key: Option<StateKey>) -> Result<Running> {
+pub(crate) fn start(
+    cli: &Cli,
+    stores: Stores<DirStore, DirBlocks>,
+    key: Option<StateKey>,
+) -> Result<Running> {
     let begin = Instant::now();
     let path = model_file::locate(&cli.model)?;
     let source = MappedFile::open(&path)?;
@@ -66,7 +71,7 @@ pub(crate) fn start(cli: &Cli, store: Option<DirStore>, key: Option<StateKey>) -
     if !cli.compute.no_warmup {
         warm_up(&mut model)?;
     }
-    let (engine, handle) = Engine::new(model, text, store, SystemClock::start(), config);
+    let (engine, handle) = Engine::new(model, text, stores, SystemClock::start(), config);
     announce(&handle, &path, begin.elapsed());
     let thread = thread::Builder::new().name("engine".into()).spawn(move || {
         affinity.apply(0);

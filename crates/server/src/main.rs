@@ -1,6 +1,7 @@
 //! `reprise-server`: llama-server's API on this machine's CPU.
 
 mod affinity;
+mod blocks;
 mod cli;
 mod clock;
 mod engine_thread;
@@ -18,6 +19,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Result;
+use reprise_engine::Stores;
 use tokio::sync::watch;
 
 use crate::cli::Cli;
@@ -46,7 +48,8 @@ fn fail(error: &anyhow::Error) -> ExitCode {
 /// Stage 1: HTTP in. Binds, loads, serves, and ends in order on a signal.
 async fn run(cli: Cli) -> Result<()> {
     let key = settings::state_key(&cli.cache)?;
-    let store = cli.cache.slot_save_path.as_deref().map(DirStore::open).transpose()?;
+    let slots = cli.cache.slot_save_path.as_deref().map(DirStore::open).transpose()?;
+    let stores = Stores { slots, blocks: blocks::open(&cli.cache)? };
     let listener = serve::listen(&cli.http).await?;
     let address = listener.local_addr()?;
     let mut config = settings::api_config(&cli)?;
@@ -58,7 +61,7 @@ async fn run(cli: Cli) -> Result<()> {
     let serving = tokio::spawn(serve::serve(listener, front.clone(), idle, stopped));
 
     let patience = Duration::from_secs(cli.http.shutdown_timeout);
-    let loading = tokio::task::spawn_blocking(move || engine_thread::start(&cli, store, key));
+    let loading = tokio::task::spawn_blocking(move || engine_thread::start(&cli, stores, key));
     let Running { handle, thread, path } = tokio::select! {
         loaded = loading => loaded??,
         interrupted = serve::signal() => return interrupted,

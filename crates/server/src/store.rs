@@ -92,7 +92,8 @@ impl SlotStore for DirStore {
     }
 }
 
-fn write_all(file: &mut File, parts: &[Bytes]) -> io::Result<u64> {
+/// Writes all parts, without joining them; the number of bytes.
+pub(crate) fn write_all(file: &mut File, parts: &[Bytes]) -> io::Result<u64> {
     let mut slices: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
     let mut rest = &mut slices[..];
     let mut length = 0;

@@ -57,6 +57,10 @@ fn flags_that_cannot_work_exit_with_status_one() {
     std::fs::write(key, "too short").unwrap();
     let error = Launch::tiny(folder.path(), &["--state-key", key]).fails();
     assert!(error.contains("too short") && error.contains("at least 16 bytes, not 9"), "{error}");
+    let file = folder.path().join("file");
+    std::fs::write(&file, b"x").unwrap();
+    let error = Launch::tiny(folder.path(), &["--cache-path", file.to_str().unwrap()]).fails();
+    assert!(error.contains("--cache-path") && error.contains("no folder"), "{error}");
     let error = Launch::tiny(folder.path(), &["-np", "0"]).fails();
     assert!(error.contains("-np"), "{error}");
     let error = Launch::tiny(folder.path(), &["-np", "4", "-c", "4294967295"]).fails();

@@ -3,7 +3,7 @@
 use std::pin::Pin;
 
 use reprise_compute::{BLOCK_TOKENS, Backend};
-use reprise_engine::{Ended, Engine, EngineConfig, EngineHandle};
+use reprise_engine::{Ended, Engine, EngineConfig, EngineHandle, MemoryBlocks, Stores};
 use reprise_gguf::{Gguf, TokenId};
 use reprise_gpu::GpuHandle;
 use reprise_model::{Forward, LoadOptions as ModelOptions, LoadProgress, Output, Sequence, StepOutput};
@@ -130,7 +130,8 @@ impl Blueprint {
         drop(gguf);
         let piece = if budget == Budget::Device { BLOCK_TOKENS.min(config.micro_batch as usize) } else { 1 };
         warm_up(&mut model, piece).await?;
-        let (engine, handle) = Engine::new(model, text, self.store.clone(), WorkerClock, config);
+        let stores = Stores { slots: self.store.clone(), blocks: None::<MemoryBlocks> };
+        let (engine, handle) = Engine::new(model, text, stores, WorkerClock, config);
         Ok((handle, Box::pin(async { engine.run().await })))
     }
 

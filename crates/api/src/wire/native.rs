@@ -70,6 +70,8 @@ struct Tiers {
     slot: u32,
     /// In memory, beyond the slot.
     ram: u32,
+    /// In the persistent store.
+    disk: u32,
 }
 
 impl<'a> Partial<'a> {
@@ -158,8 +160,8 @@ impl<'a> Last<'a> {
 
 impl From<&Placed> for Placement {
     fn from(placed: &Placed) -> Self {
-        let Placed { slot, copy: _, reason, cached, own, evicted } = placed;
-        let tiers = Tiers { slot: *own, ram: cached - own };
+        let Placed { slot, copy: _, reason, cached, own, stored, evicted } = placed;
+        let tiers = Tiers { slot: *own, ram: cached - own - stored, disk: *stored };
         Self { slot: *slot, reason: reason.clone(), cached: *cached, tiers, evicted: *evicted }
     }
 }

@@ -8,7 +8,7 @@ use futures::executor::LocalPool;
 use futures::task::LocalSpawnExt;
 use reprise_api::{ApiConfig, router};
 use reprise_engine::testing::{ScriptedModel, letters, text};
-use reprise_engine::{Engine, EngineConfig, MemoryStore, Speculation};
+use reprise_engine::{Engine, EngineConfig, MemoryBlocks, MemoryStore, Speculation, Stores};
 use reprise_gguf::TokenId;
 use reprise_kv::Ppm;
 use reprise_text::Text;
@@ -103,7 +103,8 @@ impl Server {
         engine: EngineConfig,
     ) -> Self {
         let clock = model.controls().clock().clone();
-        let (engine, handle) = Engine::new(model, text, Some(MemoryStore::default()), clock, engine);
+        let stores = Stores { slots: Some(MemoryStore::default()), blocks: None::<MemoryBlocks> };
+        let (engine, handle) = Engine::new(model, text, stores, clock, engine);
         let pool = LocalPool::new();
         pool.spawner().spawn_local(engine.run().map(drop)).expect("a fresh pool takes tasks");
         Self { pool, router: router(handle, config) }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::harness::{Also, Bench, TestStore, config, events, prompt, request, result, steps};
 use reprise_engine::testing::{PassEntry, ScriptedModel};
-use reprise_engine::{EngineError, Event, Generate, Progress};
+use reprise_engine::{EngineError, Event, Generate, MemoryBlocks, Progress, Stores};
 use reprise_model::Output;
 
 fn long(seed: u32, length: usize, tokens: u32) -> Generate {
@@ -240,8 +240,13 @@ fn an_engine_without_a_store_still_erases() {
     let config = config(1, 256);
     let model = ScriptedModel::new(config.kv_blocks(), config.micro_batch);
     let clock = model.controls().clock().clone();
-    let (engine, handle) =
-        reprise_engine::Engine::new(model, reprise_engine::testing::text(), None::<TestStore>, clock, config);
+    let (engine, handle) = reprise_engine::Engine::new(
+        model,
+        reprise_engine::testing::text(),
+        Stores::<TestStore, MemoryBlocks> { slots: None, blocks: None },
+        clock,
+        config,
+    );
     let ask = async move {
         let refused = handle.save(0, "a".into()).await;
         assert!(matches!(refused, Err(EngineError::Unsupported(_))));

@@ -15,7 +15,7 @@ use reprise_engine::sample::Sampling;
 use reprise_engine::testing::{BOS, Controls, ScriptedModel, byte, text};
 use reprise_engine::{
     Ended, Engine, EngineConfig, EngineError, EngineHandle, Event, Finished, Generate, Generation, Limits,
-    SlotStore, StoreError,
+    MemoryBlocks, SlotStore, StoreError, Stores,
 };
 use reprise_gguf::TokenId;
 use reprise_kv::Ppm;
@@ -70,9 +70,18 @@ impl Bench {
     }
 
     pub(crate) fn with(model: ScriptedModel, config: EngineConfig, store: TestStore) -> Self {
+        Self::on(model, config, Stores { slots: Some(store), blocks: None })
+    }
+
+    /// With a store of blocks.
+    pub(crate) fn on(
+        model: ScriptedModel,
+        config: EngineConfig,
+        stores: Stores<TestStore, Rc<MemoryBlocks>>,
+    ) -> Self {
         let controls = model.controls();
         let clock = controls.clock().clone();
-        let (engine, handle) = Engine::new(model, text(), Some(store), clock, config);
+        let (engine, handle) = Engine::new(model, text(), stores, clock, config);
         let woken = Arc::new(Woken(AtomicBool::new(false)));
         Self { handle, controls, run: Box::pin(engine.run()), woken, ended: None }
     }

@@ -13,3 +13,4 @@ mod reuse;
 mod slot_files;
 mod speculation;
 mod stopping;
+mod tiers;

@@ -47,7 +47,8 @@ impl Encoder {
         bytes.extend_from_slice(&VERSION.to_le_bytes());
         bytes.extend_from_slice(&(image.tokens.len() as u32).to_le_bytes());
         bytes.extend_from_slice(&image.fingerprint);
-        for number in [layers, kv_heads, head_dim, head_dim_v, pack(keys, values), block_tokens, image.exact] {
+        for number in [layers, kv_heads, head_dim, head_dim_v, pack(keys, values), block_tokens, image.exact]
+        {
             bytes.extend_from_slice(&number.to_le_bytes());
         }
         for token in &image.tokens {

@@ -111,7 +111,8 @@ fn what_does_not_fit_is_refused_and_nothing_changes() {
     assert_eq!(error, RestoreError::Context { tokens: 257, context: 256 });
     rig.start(&pinned(&text(2, 100), 1)).expect("idle");
     rig.evaluate(SlotId(1), &text(2, 100));
-    let error = rig.cache.restore(SlotId(0), Tenant(0), &text(1, 157), u32::MAX).expect_err("the pool is too full");
+    let error =
+        rig.cache.restore(SlotId(0), Tenant(0), &text(1, 157), u32::MAX).expect_err("the pool is too full");
     assert_eq!(error, RestoreError::Pool { tokens: 157 });
     rig.verify();
     let staged = stage(&mut rig, 0, &text(1, 156));
