@@ -108,7 +108,9 @@ impl Cache {
             let tokens = prompt.tokens[..held.len as usize].to_vec();
             let reuse = Reuse::of(&tokens, prompt);
             let content = Sequence { tokens, blocks: held.blocks, exact: held.len };
-            return (reuse.total() > floor).then_some((content, reuse));
+            // It is not worth copying a block for a few tokens, and llama-server does not either: it asks for a quarter of what it
+            // has.
+            return (reuse.total() > floor && !held.few).then_some((content, reuse));
         }
         let mut best: Option<(Sequence, Reuse)> = None;
         for (_, content) in self.tree.paths().filter(|(tenant, _)| *tenant == prompt.tenant) {

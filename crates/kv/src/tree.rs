@@ -19,6 +19,9 @@ use crate::prefix::common_prefix;
 use crate::slot::Sequence;
 use crate::{BlockId, Tenant};
 
+/// Texts that have nothing in common begin alike in fewer tokens (BOS, a space).
+const FEW: u32 = 4;
+
 /// A node's place in the tree; given again when the node is gone.
 pub(crate) type NodeAt = usize;
 
@@ -56,13 +59,12 @@ pub(crate) struct Held {
     pub(crate) len: u32,
     /// The blocks that hold them; of the last one perhaps only the first cells.
     pub(crate) blocks: Vec<BlockId>,
+    /// It is next to nothing: a few tokens, and less than a quarter of a first block.
+    pub(crate) few: bool,
 }
 
 impl Tree {
     /// The longest prefix of `tokens` that is held.
-    ///
-    /// The first token alone is no match: texts that have nothing in common begin with the same BOS. Only of a text of up to four
-    /// tokens is one worth it, as in llama-server, which asks for a quarter of what it has.
     pub(crate) fn longest(&self, tenant: Tenant, tokens: &[TokenId]) -> Held {
         let mut held = Held::default();
         let mut children = self.roots(tenant);
@@ -71,12 +73,8 @@ impl Tree {
             // The first of equals: `max_by_key` gives the last.
             let best = children.iter().rev().map(|at| (*at, common(*at))).max_by_key(|(_, common)| *common);
             let Some((at, best)) = best.filter(|(_, best)| *best > 0) else { break };
-            if held.len == 0
-                && best == 1
-                && children.iter().all(|at| common(*at) == 0 || self.nodes[*at].len() > 4)
-            {
-                break;
-            }
+            let few = |at: &NodeAt| best < FEW && best * 4 < self.nodes[*at].len();
+            held.few = held.len == 0 && children.iter().filter(|at| common(**at) == best).all(few);
             held.len += best;
             held.blocks.push(self.nodes[at].block);
             if best < BLOCK_TOKENS {

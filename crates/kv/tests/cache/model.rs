@@ -137,8 +137,8 @@ impl Model {
         if self.rig.cache.config().unified {
             assert!(reused <= best && reused >= own.min(naive_prefix(shown, prompt)));
         } else {
-            // One token alone may not be worth it.
-            assert!(reused == best || best == 1 && reused == own, "{reused} of {best}");
+            // A few first tokens may not be worth it.
+            assert!(reused == best || best < 4 && reused == own, "{reused} of {best}");
         }
         assert_eq!(placement.from == Source::Slot, reused <= own, "a tie goes to the slot");
     }
