@@ -70,18 +70,16 @@ impl<F: Forward, S: SlotStore, C: Clock, B: BlockStore> Engine<F, S, C, B> {
 
     /// Gives a request its slot, or its slots, and gives it back when they are not idle.
     pub(crate) async fn start(&mut self, mut request: Request) -> Option<Request> {
-        let Some(mut place) = self.place(request.tenant, &request.generate) else { return Some(request) };
+        // Only when a slot is free for it; then the answer may be another one, as blocks have come or made way.
         if request.fetched.is_none() && request.generate.cache_prompt {
-            let fetched = self.fetch(request.tenant, &request.generate.prompt).await;
-            request.fetched = Some(fetched);
-            if fetched > 0 {
-                let Some(better) = self.place(request.tenant, &request.generate) else {
-                    return Some(request);
-                };
-                place = better;
+            if self.place(request.tenant, &request.generate).is_none() {
+                return Some(request);
             }
+            request.fetched = Some(self.fetch(request.tenant, &request.generate.prompt).await);
         }
-        let (placement, children) = place;
+        let Some((placement, children)) = self.place(request.tenant, &request.generate) else {
+            return Some(request);
+        };
         let samplers = match self.samplers(&request) {
             Ok(samplers) => samplers,
             Err(error) => {
@@ -90,7 +88,10 @@ impl<F: Forward, S: SlotStore, C: Clock, B: BlockStore> Engine<F, S, C, B> {
                 return None;
             }
         };
-        let Ok(applied) = self.cache.apply(placement) else { return Some(request) };
+        let Ok(applied) = self.cache.apply(placement) else {
+            self.waiting.look_again();
+            return Some(request);
+        };
         let mut evicted = applied.placement.evicted_tokens();
         for child in &children {
             evicted += self.cache.claim(*child).iter().map(|eviction| eviction.tokens).sum::<u32>();

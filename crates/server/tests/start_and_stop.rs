@@ -5,29 +5,11 @@
 mod common;
 
 use std::io::Write;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use common::{Launch, Running};
-
-fn post(url: &str, path: &str, body: &Value) -> Value {
-    ureq::post(format!("{url}{path}")).send_json(body).unwrap().body_mut().read_json().unwrap()
-}
-
-/// Sends SIGTERM and waits for the end; the exit status.
-fn terminate(running: &mut Running) -> Option<i32> {
-    Command::new("kill").arg(running.child.id().to_string()).status().unwrap();
-    let start = Instant::now();
-    loop {
-        if let Some(status) = running.child.try_wait().unwrap() {
-            return status.code();
-        }
-        assert!(start.elapsed() < Duration::from_secs(30), "the server does not stop");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
+use common::{Launch, post, terminate};
 
 #[test]
 fn a_model_that_cannot_be_loaded_is_named_with_the_reason() {

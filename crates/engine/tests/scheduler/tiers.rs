@@ -72,6 +72,17 @@ fn a_damaged_block_is_computed_and_replaced() {
 }
 
 #[test]
+fn a_request_starts_also_if_nothing_of_what_was_found_is_good() {
+    let blocks = store();
+    let (tokens, before) = chat(&mut on(&blocks));
+    for key in keys(&blocks) {
+        assert!(blocks.tamper(&key, |bytes| bytes.truncate(100)));
+    }
+    let after = on(&blocks).complete(request(tokens));
+    assert_eq!((after.timings.cached, after.text), (0, before.text));
+}
+
+#[test]
 fn only_what_memory_lacks_is_read() {
     let blocks = store();
     let (tokens, _) = chat(&mut on(&blocks));

@@ -4,8 +4,10 @@
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use conformance::fixtures::Fixture;
+use serde_json::Value;
 
 /// A server about to be started on a free port.
 pub struct Launch(Command);
@@ -76,4 +78,22 @@ impl Drop for Running {
 
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Posts JSON and reads JSON.
+pub fn post(url: &str, path: &str, body: &Value) -> Value {
+    ureq::post(format!("{url}{path}")).send_json(body).unwrap().body_mut().read_json().unwrap()
+}
+
+/// Sends SIGTERM and waits for the end; the exit status.
+pub fn terminate(running: &mut Running) -> Option<i32> {
+    Command::new("kill").arg(running.child.id().to_string()).status().unwrap();
+    let start = Instant::now();
+    loop {
+        if let Some(status) = running.child.try_wait().unwrap() {
+            return status.code();
+        }
+        assert!(start.elapsed() < Duration::from_secs(30), "the server does not stop");
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }

@@ -16,6 +16,8 @@ use clap::Args;
 
 use peer::Peer;
 
+use crate::process::{self, cargo};
+
 /// Options of the benchmarks.
 #[derive(Args)]
 pub(crate) struct BenchArgs {
@@ -38,6 +40,9 @@ pub(crate) struct BenchArgs {
     /// The package in Chromium against wllama, and against llama-bench where LLAMA_SERVER_DIR has one
     #[arg(long)]
     browser: bool,
+    /// The eviction policy on made-up histories of requests, against others and the best possible; needs no model
+    #[arg(long)]
+    cache_sim: bool,
     /// Rounds; each measures every server once, in turn
     #[arg(long, default_value_t = 5)]
     rounds: usize,
@@ -66,8 +71,11 @@ pub(crate) fn quantize(arguments: &QuantizeArgs) -> Result<()> {
 
 /// Runs what was asked for.
 pub(crate) fn run(arguments: &BenchArgs) -> Result<()> {
-    if !(arguments.http || arguments.agreement || arguments.browser || arguments.cpu) {
-        bail!("say what to measure: --cpu, --http, --agreement, --browser");
+    if !(arguments.http || arguments.agreement || arguments.browser || arguments.cpu || arguments.cache_sim) {
+        bail!("say what to measure: --cpu, --http, --agreement, --browser, --cache-sim");
+    }
+    if arguments.cache_sim {
+        process::run(&mut cargo(["run", "--release", "-p", "reprise-kv", "--example", "cache_sim"]))?;
     }
     let (rounds, threads) = (arguments.rounds.max(1), arguments.threads.max(1));
     if arguments.browser {
