@@ -84,12 +84,13 @@ fn the_bytes_are_those_documented() {
     let bytes = image(2);
     assert_eq!(bytes[..8], *b"RPRSKV\r\n");
     let number = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
-    assert_eq!([number(8), number(12)], [1, 2], "version, tokens");
+    assert_eq!([number(8), number(12)], [2, 2], "version, tokens");
     assert_eq!(bytes[16..48], [7; 32]);
     assert_eq!([48, 52, 56, 60, 64, 68].map(number), [2, 1, 2, 2, 1, 32], "layout");
-    assert_eq!([number(72), number(76)], [0, 1], "token ids");
-    assert_eq!(bytes[88..96], 32_u64.to_le_bytes(), "payload length");
-    assert_eq!(bytes.len(), 80 + 8 + 16 + 32);
+    assert_eq!(number(72), 2, "exact");
+    assert_eq!([number(76), number(80)], [0, 1], "token ids");
+    assert_eq!(bytes[92..100], 32_u64.to_le_bytes(), "payload length");
+    assert_eq!(bytes.len(), 84 + 8 + 16 + 32);
 }
 
 #[test]
@@ -246,7 +247,7 @@ fn lying_lengths_cost_nothing() {
     bytes[12..16].copy_from_slice(&u32::MAX.to_le_bytes());
     assert!(matches!(refusal(&bytes), ImageError::Truncated { wanted, .. } if wanted > 16_000_000_000));
     let mut bytes = image(70);
-    let frame = 72 + 70 * 4 + 8;
+    let frame = 76 + 70 * 4 + 8;
     bytes[frame..frame + 8].copy_from_slice(&u64::MAX.to_le_bytes());
     assert_eq!(refusal(&bytes), ImageError::BlockLength { block: 0, found: u64::MAX, expected: 512 });
 }
@@ -294,7 +295,7 @@ fn other_files_are_recognised() {
 
 #[test]
 fn an_unknown_kv_type_is_named() {
-    let mut bytes = Encoder::new(header(0)).header()[..72].to_vec();
+    let mut bytes = Encoder::new(header(0)).header()[..76].to_vec();
     bytes[64] = 7;
     let checksum = xxhash_rust::xxh3::xxh3_64(&bytes);
     bytes.extend(checksum.to_le_bytes());
