@@ -71,7 +71,7 @@ impl<F: Forward, S: SlotStore, C: Clock, B: BlockStore> Engine<F, S, C, B> {
     /// Gives a request its slot, or its slots, and gives it back when they are not idle.
     pub(crate) async fn start(&mut self, mut request: Request) -> Option<Request> {
         // Only when a slot is free for it; then the answer may be another one, as blocks have come or made way.
-        if request.fetched.is_none() && request.generate.cache_prompt {
+        if self.blocks.is_some() && request.fetched.is_none() && request.generate.cache_prompt {
             if self.place(request.tenant, &request.generate).is_none() {
                 return Some(request);
             }

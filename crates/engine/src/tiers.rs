@@ -102,8 +102,7 @@ impl<F: Forward, S: SlotStore, C: Clock, B: BlockStore> Engine<F, S, C, B> {
             for (bytes, block) in read.into_iter().zip(blocks) {
                 let Some(bytes) = bytes else { break };
                 let at = first + good;
-                let parent = at.checked_sub(1).map_or_else(|| self.root(tenant), |before| keys[before]);
-                let stored = StoredBlock::new(parent, at as u32, &prompt[at * BLOCK..(at + 1) * BLOCK]);
+                let stored = self.stored(tenant, &keys, prompt, at);
                 if !self.take_block(block.index(), &stored, &bytes) {
                     break;
                 }
@@ -236,12 +235,23 @@ impl<F: Forward, S: SlotStore, C: Clock, B: BlockStore> Engine<F, S, C, B> {
                 return None;
             }
         };
-        let parent = at.checked_sub(1).map_or_else(|| self.root(text.tenant), |before| text.keys[before]);
-        let stored = StoredBlock::new(parent, at as u32, &text.tokens[at * BLOCK..(at + 1) * BLOCK]);
+        let stored = self.stored(text.tenant, &text.keys, &text.tokens, at);
         let header = Bytes::from(encode(&stored, &payload));
         self.blocks.as_ref()?.write(key, vec![header, Bytes::from(payload)]);
         text.next += 1;
         Some(true)
+    }
+
+    /// The `at`-th block of a text, of which `keys` are those of all before it.
+    fn stored<'t>(
+        &self,
+        tenant: Tenant,
+        keys: &[BlockKey],
+        tokens: &'t [TokenId],
+        at: usize,
+    ) -> StoredBlock<'t> {
+        let parent = at.checked_sub(1).map_or_else(|| self.root(tenant), |before| keys[before]);
+        StoredBlock::new(parent, at as u32, &tokens[at * BLOCK..(at + 1) * BLOCK])
     }
 
     fn root(&self, tenant: Tenant) -> BlockKey {

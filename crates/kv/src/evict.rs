@@ -19,8 +19,7 @@ impl Cache {
         evicted: &mut Vec<Eviction>,
     ) -> Option<Vec<BlockId>> {
         let victims = self.victims(self.missing(blocks), reserved)?;
-        evicted.extend(self.costs(&victims));
-        victims.into_iter().for_each(|at| self.give_up(at));
+        self.sacrifice(&victims, evicted);
         (0..blocks).map(|_| self.pool.take()).collect()
     }
 
@@ -78,7 +77,13 @@ impl Cache {
         costs
     }
 
-    pub(crate) fn give_up(&mut self, at: NodeAt) {
+    /// Gives these nodes up, in order.
+    pub(crate) fn sacrifice(&mut self, victims: &[NodeAt], evicted: &mut Vec<Eviction>) {
+        evicted.extend(self.costs(victims));
+        victims.iter().for_each(|at| self.give_up(*at));
+    }
+
+    fn give_up(&mut self, at: NodeAt) {
         self.epoch += 1;
         let block = self.tree.node(at).block;
         for slot in &mut self.slots {

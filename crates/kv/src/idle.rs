@@ -9,13 +9,13 @@ impl Cache {
     /// tokens are not all held keeps them.
     pub fn publish_idle(&mut self) {
         self.epoch += 1;
-        let empties = self.config.unified && self.config.cache_idle_slots && self.config.ram_blocks > 0;
+        let publishes = self.config.cache_idle_slots && self.config.ram_blocks > 0;
         for index in 0..self.slots.len() {
             if !self.slots[index].is_idle_with_tokens() {
                 continue;
             }
-            self.slots[index].published |= self.config.cache_idle_slots && self.config.ram_blocks > 0;
-            if empties && self.unheld(index) == 0 {
+            self.slots[index].published |= publishes;
+            if publishes && self.config.unified && self.unheld(index) == 0 {
                 self.slots[index].content.truncate(0, &mut self.pool);
             }
         }

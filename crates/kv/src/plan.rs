@@ -22,8 +22,7 @@ impl Cache {
     pub fn plan(&self, prompt: &Prompt<'_>, now: Millis) -> Option<Placement> {
         let choice = choose(&self.config, &self.slots, prompt)?;
         let slot = &self.slots[choice.slot];
-        let Sourced { content, reuse, purged } = self.source(choice.slot, prompt);
-        let own = self.own(choice.slot, prompt);
+        let Sourced { own, content, reuse, purged } = self.source(choice.slot, prompt);
         Some(Placement {
             slot: SlotId(choice.slot as u32),
             reason: choice.reason,
@@ -76,26 +75,24 @@ impl Cache {
         self.policy.expect(paths.iter().map(Vec::as_slice));
     }
 
-    /// Tokens of the prompt that the slot itself can give.
-    fn own(&self, index: usize, prompt: &Prompt<'_>) -> u32 {
-        let Slot { content, tenant, .. } = &self.slots[index];
-        if *tenant == prompt.tenant { Reuse::of(&content.tokens, prompt).total() } else { 0 }
-    }
-
     /// The slot's own content or, if more can be reused from it, what is held beyond it; with the idle slots that have to make
     /// room for it.
     fn source(&self, index: usize, prompt: &Prompt<'_>) -> Sourced {
         let slot = &self.slots[index];
-        let floor = self.own(index, prompt);
+        let own = if slot.tenant == prompt.tenant {
+            Reuse::of(&slot.content.tokens, prompt)
+        } else {
+            Reuse::default()
+        };
+        let floor = own.total();
         if let Some((content, reuse)) = self.best(prompt, floor)
             && let Some((reuse, purged)) = self.make_fit(index, &content, reuse, floor)
         {
             let end = reuse.chunks.last().map_or(reuse.prefix, |chunk| chunk.from + chunk.count);
-            return Sourced { content: Some(content.head(end)), reuse, purged };
+            return Sourced { own: floor, content: Some(content.head(end)), reuse, purged };
         }
-        let own = if floor > 0 { Reuse::of(&slot.content.tokens, prompt) } else { Reuse::default() };
         let (reuse, purged) = self.make_fit(index, &slot.content, own, 0).unwrap_or_default();
-        Sourced { content: None, reuse, purged }
+        Sourced { own: floor, content: None, reuse, purged }
     }
 
     /// What of everything held saves most of the prompt, if that is more than `floor` tokens.
@@ -177,6 +174,8 @@ impl Cache {
 
 /// Where reused tokens come from and what has to go for them.
 struct Sourced {
+    /// Tokens of the prompt that the slot itself can give.
+    own: u32,
     /// `None` is the slot's own.
     content: Option<Sequence>,
     reuse: Reuse,

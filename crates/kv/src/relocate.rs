@@ -60,8 +60,7 @@ impl Cache {
         if self.victims(self.missing(wanted), &self.slots[index].content.blocks).is_none() {
             // Old blocks are let go as they are read: the tree must not keep them then, nor anything on top of them.
             while let Some(victims) = self.victims(1, &self.slots[index].content.blocks) {
-                work.evicted.extend(self.costs(&victims));
-                victims.into_iter().for_each(|at| self.give_up(at));
+                self.sacrifice(&victims, &mut work.evicted);
             }
             let Slot { content, tenant, .. } = &self.slots[index];
             let tokens = self.tree.forget(*tenant, content, first, &mut self.pool);
