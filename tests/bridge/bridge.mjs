@@ -1,7 +1,7 @@
 // `node bridge.mjs --backend webgpu|wasm [--browsers N]`: engines in Chromium for the conformance suite. Prints where it
 // listens, then takes commands as JSON over HTTP until its standard input ends:
 //
-//   POST /start   {model, flags, slots, environment}  -> {id, url}    a page with empty storage and an engine in it
+//   POST /start   {model, flags, slots, blocks, environment}  -> {id, url}    a page with empty storage and an engine in it
 //   POST /restart {id, gently, model?, flags?}        -> {url}        the same storage, another engine
 //   POST /state   {id}                                -> {alive, log}
 //   POST /read    {id, name}                          -> {bytes}      a slot file, base64

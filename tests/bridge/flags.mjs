@@ -34,6 +34,8 @@ const FLAGS = {
   "-n --predict --n-predict": number("predict"),
   "-sps --slot-prompt-similarity": number("similarity"),
   "-cram --cache-ram": number("cacheRam"),
+  "--cache-disk": number("cacheDisk"),
+  "--cache-shared": constant("cacheShared", true),
   "--cache-idle-slots": constant("cacheIdleSlots", true),
   "--no-cache-idle-slots": constant("cacheIdleSlots", false),
   "--cache-prompt": constant("cachePrompt", true),

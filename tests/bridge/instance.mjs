@@ -90,8 +90,8 @@ export class Instance {
     const page = existing ?? (await this.#open());
     if (existing) await page.reload();
     await page.waitForFunction(() => globalThis.bridge);
-    const { model, flags, slots, environment } = this.#started;
-    const options = { slotFiles: slots, ...toOptions(flags, environment), ...this.#fixed };
+    const { model, flags, slots, blocks, environment } = this.#started;
+    const options = { slotFiles: slots, cacheDisk: blocks ? 64 : 0, ...toOptions(flags, environment), ...this.#fixed };
     const started = await page.evaluate((options) => bridge.start(options), {
       ...options,
       model: this.#site.model(model),

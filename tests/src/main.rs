@@ -11,7 +11,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
 use conformance::fixtures;
-use conformance::suite::{Hosts, Outcome, Scenario, Target, run};
+use conformance::suite::{Hosts, Outcome, Scenario, Target, is_generated, run};
 
 /// Holds a host to what llama-server does.
 #[derive(Parser)]
@@ -28,6 +28,9 @@ struct Cli {
     /// Play only every so manyth scenario, the first included: a host that takes long is sampled
     #[arg(long, value_name = "N", default_value_t = 1)]
     every: usize,
+    /// Only scenarios whose models are generated: for hosts that a real one is too much for
+    #[arg(long)]
+    generated: bool,
     /// Write the generated models into this folder, and run nothing
     #[arg(long, value_name = "DIR")]
     write_fixtures: Option<PathBuf>,
@@ -68,9 +71,10 @@ fn main() -> Result<ExitCode> {
     scenarios
         .retain(|scenario| cli.names.is_empty() || cli.names.iter().any(|name| scenario.name.contains(name)));
     ensure!(!scenarios.is_empty(), "no scenario has such a name");
-    let scenarios: Vec<_> = scenarios.into_iter().step_by(cli.every.max(1)).collect();
     let fixtures = tempfile::tempdir()?;
     fixtures::write_all(fixtures.path())?;
+    scenarios.retain(|scenario| !cli.generated || is_generated(&scenario.model, fixtures.path()));
+    let scenarios: Vec<_> = scenarios.into_iter().step_by(cli.every.max(1)).collect();
 
     let begin = Instant::now();
     // A page spends part of its time on starting and on waiting for the browser's other processes.

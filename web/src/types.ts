@@ -46,6 +46,10 @@ export interface EngineOptions {
   similarity?: number;
   /** MiB of prompts that left their slot; by default 512, with WebGPU 128. */
   cacheRam?: number;
+  /** MiB of the prompt cache that outlive the page, in IndexedDB; -1 without a limit, 0 none. By default 256 where slots are stored by themselves. */
+  cacheDisk?: number;
+  /** Whether requests with different API keys share the prompt cache; off by default. */
+  cacheShared?: boolean;
   cacheIdleSlots?: boolean;
   cachePrompt?: boolean;
   cacheReuse?: number;

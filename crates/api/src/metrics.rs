@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::Response;
-use reprise_engine::Metrics;
+use reprise_engine::{BlockStoreStats, Metrics};
 
 use crate::ApiError;
 use crate::auth::Caller;
@@ -87,7 +87,36 @@ fn render(now: &Metrics, before: &Metrics) -> String {
         }
     }
     accepted_at(&speculation.accepted_at, &mut text);
+    own(
+        &mut text,
+        "gauge",
+        "kv_blocks_used",
+        "Blocks of 32 tokens in memory, shared ones counted once",
+        now.kv_blocks.into(),
+    );
+    if let Some(stored) = &now.stored {
+        blocks(stored, &mut text);
+    }
     text
+}
+
+/// What llama-server does not have goes by our name.
+fn own(text: &mut String, kind: &str, name: &str, help: &str, value: u64) {
+    let _ =
+        write!(text, "# HELP reprise:{name} {help}\n# TYPE reprise:{name} {kind}\nreprise:{name} {value}\n");
+}
+
+/// The prompt cache on disk.
+fn blocks(stored: &BlockStoreStats, text: &mut String) {
+    let items = [
+        ("gauge", "cache_disk_blocks", "Blocks of the prompt cache on disk", stored.blocks),
+        ("gauge", "cache_disk_bytes", "Bytes of these", stored.bytes),
+        ("counter", "cache_disk_dropped_total", "Blocks that could not be written", stored.dropped),
+        ("counter", "cache_disk_damaged_total", "Blocks that turned out to be damaged", stored.damaged),
+    ];
+    for (kind, name, help, value) in items {
+        own(text, kind, name, help, value);
+    }
 }
 
 /// Accepted tokens by their place in the draft; nothing before there was one.
@@ -158,6 +187,21 @@ mod tests {
         let at = |position| value(&text, &format!("{name}{{position=\"{position}\"}}"));
         assert_eq!((at(0), at(1)), (2.0, 1.0));
         assert!(!render(&Metrics::default(), &Metrics::default()).contains(name));
+    }
+
+    #[test]
+    fn the_cache_on_disk_is_told_of_where_there_is_one() {
+        let stored = BlockStoreStats { blocks: 3, bytes: 99, budget: None, dropped: 1, damaged: 2 };
+        let text = render(&Metrics { stored: Some(stored), ..Metrics::default() }, &Metrics::default());
+        for line in [
+            "cache_disk_blocks 3",
+            "cache_disk_bytes 99",
+            "cache_disk_dropped_total 1",
+            "cache_disk_damaged_total 2",
+        ] {
+            assert!(text.contains(&format!("\nreprise:{line}\n")), "{line}");
+        }
+        assert!(!render(&Metrics::default(), &Metrics::default()).contains("cache_disk"));
     }
 
     #[test]

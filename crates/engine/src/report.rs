@@ -41,6 +41,8 @@ impl<F: Forward, S: SlotStore, C: Clock, B: BlockStore> Engine<F, S, C, B> {
         Metrics {
             processing: u32::try_from(processing).unwrap_or(u32::MAX),
             deferred: self.waiting.len(),
+            kv_blocks: self.cache.used_blocks(),
+            stored: self.blocks.as_ref().map(BlockStore::stats),
             ..self.metrics.clone()
         }
     }

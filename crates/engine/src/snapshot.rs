@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{Generate, Placed, Timings};
+use crate::{BlockStoreStats, Generate, Placed, Timings};
 
 /// One slot, for `GET /slots`.
 #[derive(Debug, Clone)]
@@ -79,6 +79,10 @@ pub struct Metrics {
     pub processing: u32,
     /// Requests waiting for a slot.
     pub deferred: u32,
+    /// Distinct blocks of KV in use, of [`reprise_kv::BLOCK_TOKENS`] tokens each.
+    pub kv_blocks: u32,
+    /// The blocks that outlive the process, where there is a store for them.
+    pub stored: Option<BlockStoreStats>,
 }
 
 /// Counters of speculative decoding.

@@ -78,16 +78,14 @@ impl<F: Forward, S: SlotStore, C: Clock, B: BlockStore> Engine<F, S, C, B> {
     /// Brings in the blocks of a prompt that memory lacks and the store has, if that is quicker than computing them. Gives the
     /// number of their tokens. Whatever is wrong with a block, it is computed instead.
     pub(crate) async fn fetch(&mut self, tenant: Tenant, prompt: &[TokenId]) -> u32 {
+        let Some((resident, keys)) = self.missing(tenant, prompt) else { return 0 };
         let Some(store) = &self.blocks else { return 0 };
-        let resident = self.cache.resident(tenant, prompt).len();
-        // The last token is evaluated in any case.
-        let whole = prompt.len().saturating_sub(1) / BLOCK;
-        if whole <= resident {
+        let found = store.find(&keys[resident..]).await;
+        if found == 0 {
             return 0;
         }
-        let keys = self.keys(tenant, &prompt[..whole * BLOCK]);
-        let found = store.find(&keys[resident..]).await;
-        if found == 0 || !self.is_quicker(found) {
+        if !self.is_quicker(found) {
+            self.tiers.speed.doubt();
             return 0;
         }
         let started = self.clock.now();
@@ -121,6 +119,25 @@ impl<F: Forward, S: SlotStore, C: Clock, B: BlockStore> Engine<F, S, C, B> {
         tokens
     }
 
+    /// Tokens of a prompt that [`Engine::fetch`] would make resident in all, as far as is known without looking; 0 if it would bring
+    /// in none.
+    pub(crate) fn would_fetch(&self, tenant: Tenant, prompt: &[TokenId]) -> u32 {
+        let (Some(store), Some((resident, keys))) = (&self.blocks, self.missing(tenant, prompt)) else {
+            return 0;
+        };
+        let found = keys[resident..].iter().take_while(|key| store.holds(key)).count();
+        if found > 0 && self.is_quicker(found) { ((resident + found) * BLOCK) as u32 } else { 0 }
+    }
+
+    /// How many of a prompt's blocks are in memory, and the keys of all, if there are more of them and a store to look in.
+    fn missing(&self, tenant: Tenant, prompt: &[TokenId]) -> Option<(usize, Vec<BlockKey>)> {
+        self.blocks.as_ref()?;
+        let resident = self.cache.resident(tenant, prompt).len();
+        // The last token is evaluated in any case.
+        let whole = prompt.len().saturating_sub(1) / BLOCK;
+        (whole > resident).then(|| (resident, self.keys(tenant, &prompt[..whole * BLOCK])))
+    }
+
     /// Fills a block of memory with a stored one, if that is what it should be.
     fn take_block(&mut self, block: u32, stored: &StoredBlock<'_>, bytes: &[u8]) -> bool {
         let payload = match decode(bytes, stored, self.block_bytes()) {
@@ -141,16 +158,12 @@ impl<F: Forward, S: SlotStore, C: Clock, B: BlockStore> Engine<F, S, C, B> {
     }
 
     /// Whether reading so many blocks takes less time than computing them has taken lately.
-    fn is_quicker(&mut self, blocks: usize) -> bool {
+    fn is_quicker(&self, blocks: usize) -> bool {
         let (tokens, time) = (self.metrics.prompt_tokens, self.metrics.prompt_time.as_secs_f64());
         let computing = (blocks * BLOCK) as f64 * time / tokens.max(1) as f64;
         let reading = self.tiers.speed.seconds((blocks as u64 * self.block_bytes()) as f64);
         // With nothing computed yet there is nothing to compare with.
-        let quicker = tokens == 0 || reading < computing;
-        if !quicker {
-            self.tiers.speed.doubt();
-        }
-        quicker
+        tokens == 0 || reading < computing
     }
 
     /// A request on this slot has ended: what of its text has proven that it will be asked for again is to be stored.

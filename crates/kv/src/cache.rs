@@ -76,6 +76,12 @@ impl Cache {
         self.tree.len() as u32
     }
 
+    /// Distinct blocks that hold anything, of slots and beyond them.
+    #[must_use]
+    pub fn used_blocks(&self) -> u32 {
+        self.pool.in_use() as u32
+    }
+
     /// Adds tokens that are about to be evaluated: cells are reserved for them behind those in use. A shared last block
     /// is replaced by a copy first.
     ///

@@ -55,6 +55,11 @@ impl Pool {
         self.free.len() + (self.capacity as usize - self.holders.len())
     }
 
+    /// Blocks that somebody holds.
+    pub(crate) fn in_use(&self) -> usize {
+        self.holders.len() - self.free.len()
+    }
+
     /// Number of holders of each block that was ever taken.
     pub(crate) fn holders(&self) -> &[u32] {
         &self.holders

@@ -3,7 +3,7 @@
 use std::pin::Pin;
 
 use reprise_compute::{BLOCK_TOKENS, Backend};
-use reprise_engine::{Ended, Engine, EngineConfig, EngineHandle, MemoryBlocks, Stores};
+use reprise_engine::{Ended, Engine, EngineConfig, EngineHandle, Stores};
 use reprise_gguf::{Gguf, TokenId};
 use reprise_gpu::GpuHandle;
 use reprise_model::{Forward, LoadOptions as ModelOptions, LoadProgress, Output, Sequence, StepOutput};
@@ -18,7 +18,7 @@ use crate::memory::Budget;
 use crate::options::LoadOptions;
 use crate::settings;
 use crate::source::JsSource;
-use crate::store::Store;
+use crate::store::{IdbBlocks, Store};
 
 /// All that an engine is made of, kept so that it can be made again.
 #[derive(Debug)]
@@ -27,6 +27,8 @@ pub(crate) struct Blueprint {
     pub host: Host,
     pub source: JsSource,
     pub store: Option<Store>,
+    /// What of the prompt cache outlives the page.
+    blocks: Option<IdbBlocks>,
 }
 
 /// An engine and what talks to it.
@@ -63,16 +65,22 @@ impl Blueprint {
                 Store::indexed_db(&options.persist.namespace, late).await
             }
         };
-        let blueprint = match store {
-            Ok(store) => Self { options, host, source, store: Some(store) },
+        let mut blueprint = match store {
+            Ok(store) => Self { options, host, source, store: Some(store), blocks: None },
             Err(failure) => {
                 let reason = failure.to_string();
                 tracing::warn!("{reason}");
                 HostEvent::Persistence { enabled: false, reason }.tell(&host);
-                return Self { options, host, source, store: None };
+                return Self { options, host, source, store: None, blocks: None };
             }
         };
         blueprint.tell_persistence();
+        if let Some(budget) = settings::cache_disk(&blueprint.options, blueprint.automatic()) {
+            match IdbBlocks::open(&blueprint.options.persist.namespace, budget).await {
+                Ok(blocks) => blueprint.blocks = Some(blocks),
+                Err(error) => tracing::warn!(%error, "the prompt cache ends with this engine"),
+            }
+        }
         blueprint
     }
 
@@ -130,7 +138,7 @@ impl Blueprint {
         drop(gguf);
         let piece = if budget == Budget::Device { BLOCK_TOKENS.min(config.micro_batch as usize) } else { 1 };
         warm_up(&mut model, piece).await?;
-        let stores = Stores { slots: self.store.clone(), blocks: None::<MemoryBlocks> };
+        let stores = Stores { slots: self.store.clone(), blocks: self.blocks.clone() };
         let (engine, handle) = Engine::new(model, text, stores, WorkerClock, config);
         Ok((handle, Box::pin(async { engine.run().await })))
     }

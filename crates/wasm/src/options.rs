@@ -88,6 +88,11 @@ pub(crate) struct LoadOptions {
     pub similarity: f32,
     /// MiB.
     pub cache_ram: Option<i64>,
+    /// MiB of blocks that outlive the page; -1 without a limit.
+    pub cache_disk: Option<i64>,
+    /// Requests with different API keys share the prompt cache.
+    #[serde(default)]
+    pub cache_shared: bool,
     #[serde(default = "yes")]
     pub cache_idle_slots: bool,
     #[serde(default = "yes")]

@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 
 use axum::Router;
@@ -100,6 +100,10 @@ impl Session {
             }
         }
         self.persist().await;
+        // Its last act is to store the prompt cache; a handle that it no longer answers is told so.
+        handle.drain();
+        let ended = async { while handle.slots().await.is_ok() {} };
+        select(pin!(ended), pin!(clock::sleep(pause * times))).await;
         // A supervisor that is gone has ended already.
         let _ = stop.send(());
         if let Some(store) = &self.blueprint.store {

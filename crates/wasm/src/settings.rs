@@ -16,6 +16,15 @@ use crate::options::{LoadOptions, PoolingChoice, RopeChoice, SpeculationChoice};
 /// a phone's long before, and a GPU's blocks are all taken at once.
 const CACHE_RAM: [i64; 2] = [512, 128];
 
+/// MiB of the cache in the browser's storage when the options do not say, in engines that store slots by themselves.
+const CACHE_DISK: i64 = 256;
+
+/// Most bytes of blocks that outlive the page, `None` without a limit; missing when none shall.
+pub(crate) fn cache_disk(options: &LoadOptions, automatic: bool) -> Option<Option<u64>> {
+    let mebibytes = options.cache_disk.unwrap_or(if automatic { CACHE_DISK } else { 0 });
+    (mebibytes != 0).then(|| u64::try_from(mebibytes).ok().map(|mebibytes| mebibytes << 20))
+}
+
 /// Slots, context and batches.
 pub(crate) fn sizing(options: &LoadOptions, budget: Budget) -> Sizing {
     let [in_module, on_device] = CACHE_RAM;
@@ -88,6 +97,7 @@ pub(crate) fn api_config(options: &LoadOptions, tokenizer: &Tokenizer) -> Result
     config.defaults = defaults
         .with_fields(&options.defaults, tokenizer)
         .map_err(|error| Failure::new(Kind::Options, format!("`defaults`: {error}")))?;
+    config.cache_shared = options.cache_shared;
     config.api_keys = options.api_keys.iter().filter(|key| !key.is_empty()).cloned().collect();
     config.cors.origins.clone_from(&options.cors_origins);
     config.cors.credentials = options.cors_credentials;

@@ -84,6 +84,7 @@ impl BrowserHost {
             "model": start.model,
             "flags": start.flags,
             "slots": start.slot_files,
+            "blocks": start.block_cache,
             "environment": start.environment,
         });
         let answer = bridge.control.call("start", &arguments)?;

@@ -19,6 +19,7 @@ pub(super) struct Start<'a> {
     pub(super) reference_flags: &'a [String],
     pub(super) environment: &'a BTreeMap<String, String>,
     pub(super) slot_files: bool,
+    pub(super) block_cache: bool,
 }
 
 impl<'a> Start<'a> {
@@ -30,6 +31,7 @@ impl<'a> Start<'a> {
             reference_flags: &scenario.reference_flags,
             environment: &scenario.environment,
             slot_files: scenario.slot_files,
+            block_cache: scenario.block_cache,
         })
     }
 }
@@ -89,6 +91,12 @@ impl Hosts {
     pub(super) fn start_peer(start: &Start<'_>) -> Result<Box<dyn Host>> {
         Ok(Box::new(Process::start(Target::Native, start)?))
     }
+}
+
+/// Whether a model is one that the run makes.
+#[must_use]
+pub fn is_generated(model: &str, fixtures: &Path) -> bool {
+    fixtures.join(model).exists()
 }
 
 /// Whether a model is there: real ones need not be.

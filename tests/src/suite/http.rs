@@ -16,7 +16,7 @@ const LARGEST_IMAGE: u64 = 1 << 30;
 
 /// Sends a request. The answer: `{"status", "headers", "body"}`, the body JSON or text; fields of a JSON object stand
 /// beside it too, unless they have one of these names. An event stream gives `"events"` (JSON of each `data:` line), `"count"` of them and the `"streamed"`
-/// text; Prometheus' text format `"metrics"`. A stream is left when `cancelled` is set.
+/// text; bytes give how many `"bytes"`; Prometheus' text format `"metrics"`. A stream is left when `cancelled` is set.
 pub(super) fn send(url: &str, request: &Request, cancelled: &AtomicBool) -> Result<Value> {
     let patience = request.leave_after_ms.map_or(PATIENCE, Duration::from_millis);
     let agent = agent(patience);
@@ -61,6 +61,9 @@ pub(super) fn send(url: &str, request: &Request, cancelled: &AtomicBool) -> Resu
         answer.insert("streamed".into(), events.iter().filter_map(piece).collect::<String>().into());
         answer.insert("count".into(), events.len().into());
         answer.insert("events".into(), events.into());
+    } else if kind.starts_with("application/octet-stream") {
+        let bytes = response.into_body().with_config().limit(LARGEST_IMAGE).read_to_vec()?;
+        answer.insert("bytes".into(), bytes.len().into());
     } else {
         let text = response.into_body().read_to_string()?;
         if kind.starts_with("text/plain") {

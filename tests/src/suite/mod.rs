@@ -12,7 +12,7 @@ mod target;
 mod texts;
 
 pub use check::{Expected, Recorded};
-pub use host::Hosts;
+pub use host::{Hosts, is_generated};
 pub use run::{Outcome, run};
 pub use scenario::Scenario;
 pub use target::{KnownFailure, Target};

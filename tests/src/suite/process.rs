@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -19,16 +19,22 @@ pub(super) struct Process {
     target: Target,
     child: Child,
     url: String,
-    slots: tempfile::TempDir,
+    folders: Folders,
     log: tempfile::NamedTempFile,
+}
+
+/// What stays over its restarts.
+struct Folders {
+    slots: tempfile::TempDir,
+    blocks: tempfile::TempDir,
 }
 
 impl Process {
     pub(super) fn start(target: Target, start: &Start<'_>) -> Result<Self> {
-        let slots = tempfile::tempdir()?;
+        let folders = Folders { slots: tempfile::tempdir()?, blocks: tempfile::tempdir()? };
         let log = tempfile::NamedTempFile::new()?;
-        let (child, url) = launch(target, start, slots.path(), &log)?;
-        let mut server = Self { target, child, url, slots, log };
+        let (child, url) = launch(target, start, &folders, &log)?;
+        let mut server = Self { target, child, url, folders, log };
         server.wait_until_healthy()?;
         Ok(server)
     }
@@ -54,7 +60,7 @@ impl Process {
     }
 
     fn file(&self, name: &str) -> PathBuf {
-        self.slots.path().join(name)
+        self.folders.slots.path().join(name)
     }
 }
 
@@ -72,7 +78,7 @@ impl Host for Process {
             }
         }
         self.stop();
-        (self.child, self.url) = launch(self.target, start, self.slots.path(), &self.log)?;
+        (self.child, self.url) = launch(self.target, start, &self.folders, &self.log)?;
         self.wait_until_healthy()
     }
 
@@ -110,7 +116,7 @@ impl Drop for Process {
 fn launch(
     target: Target,
     start: &Start<'_>,
-    slots: &Path,
+    folders: &Folders,
     log: &tempfile::NamedTempFile,
 ) -> Result<(Child, String)> {
     let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
@@ -124,7 +130,10 @@ fn launch(
         command.args(["--flash-attn", "off"]).args(start.reference_flags);
     }
     if start.slot_files {
-        command.arg("--slot-save-path").arg(slots);
+        command.arg("--slot-save-path").arg(folders.slots.path());
+    }
+    if start.block_cache {
+        command.arg("--cache-path").arg(folders.blocks.path());
     }
     command.envs(start.environment);
     let output = log.reopen()?;

@@ -128,8 +128,13 @@ impl<'a> Play<'a> {
             Action::Background(request) => self.start(name, request)?,
             Action::Join(started) => answer = self.join(started)?,
             Action::Cancel(started) => answer = self.cancel(started)?,
-            Action::AwaitBusy(count) => self.await_count("/slots", *count, busy_slots)?,
-            Action::AwaitDeferred(count) => self.await_count("/metrics", *count, deferred_requests)?,
+            Action::AwaitBusy(count) => self.await_count("/slots", busy_slots, |busy| busy == *count)?,
+            Action::AwaitDeferred(count) => {
+                self.await_count("/metrics", deferred_requests, |deferred| deferred == *count)?;
+            }
+            Action::AwaitStored(count) => {
+                self.await_count("/metrics", stored_blocks, |stored| stored >= *count)?;
+            }
             Action::Restart(how) => self.restart(true, how)?,
             Action::Kill(how) => self.restart(false, how)?,
             Action::Damage(damage) => self.damage(damage)?,
@@ -158,7 +163,13 @@ impl<'a> Play<'a> {
             .as_ref()
             .map(|json| texts::fill(json, &self.scenario.texts, &self.answers))
             .transpose()?;
-        Ok(Request { json, ..request.clone() })
+        let header = |(name, value): (&String, &String)| {
+            let value = texts::fill(&value.as_str().into(), &self.scenario.texts, &self.answers)?;
+            let value = value.as_str().with_context(|| format!("the value of header {name} is no text"))?;
+            Ok((name.clone(), value.to_owned()))
+        };
+        let headers = request.headers.iter().map(header).collect::<Result<_>>()?;
+        Ok(Request { json, headers, ..request.clone() })
     }
 
     fn start(&mut self, name: &str, request: &Request) -> Result<()> {
@@ -185,16 +196,23 @@ impl<'a> Play<'a> {
         self.join(started)
     }
 
-    fn await_count(&self, path: &str, wanted: usize, count: fn(&Value) -> Option<usize>) -> Result<()> {
+    fn await_count(
+        &self,
+        path: &str,
+        count: fn(&Value) -> Option<usize>,
+        wanted: impl Fn(usize) -> bool,
+    ) -> Result<()> {
         let start = Instant::now();
+        let mut last = 0;
         while start.elapsed() < PATIENCE {
             let answer = http::send(self.host.url(), &Request::get(path), &AtomicBool::new(false))?;
-            if count(&answer).with_context(|| format!("{path} does not tell"))? == wanted {
+            last = count(&answer).with_context(|| format!("{path} does not tell"))?;
+            if wanted(last) {
                 return Ok(());
             }
             std::thread::sleep(Duration::from_millis(5));
         }
-        bail!("{path} never told of {wanted} of them")
+        bail!("{path} never told of the wanted number, last of {last}")
     }
 
     fn restart(&mut self, gently: bool, how: &Restart) -> Result<()> {
@@ -264,6 +282,10 @@ fn busy_slots(answer: &Value) -> Option<usize> {
 
 fn deferred_requests(answer: &Value) -> Option<usize> {
     answer["metrics"]["llamacpp:requests_deferred"].as_f64().map(|count| count as usize)
+}
+
+fn stored_blocks(answer: &Value) -> Option<usize> {
+    answer["metrics"]["reprise:cache_disk_blocks"].as_f64().map(|count| count as usize)
 }
 
 fn tail(text: &str, lines: usize) -> String {

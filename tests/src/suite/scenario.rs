@@ -55,6 +55,9 @@ pub struct Scenario {
     /// The server gets a fresh `--slot-save-path`.
     #[serde(default)]
     pub slot_files: bool,
+    /// It gets a place for blocks of the prompt cache that outlive it, empty at first; only ours can.
+    #[serde(default)]
+    pub block_cache: bool,
     /// Two candidates whose log-probabilities are closer than this may change places: rounding decides between them.
     /// Quantised models need more than the default, because their activations are rounded to 8 bits.
     #[serde(default = "near_tie")]
@@ -150,6 +153,7 @@ impl Scenario {
 
     fn validate(&self) -> Result<()> {
         ensure!(!self.steps.is_empty(), "it has no steps");
+        ensure!(!self.block_cache || self.ours_only, "llama-server stores no blocks: it needs `ours_only`");
         self.known_failure.as_ref().map_or(Ok(()), KnownFailure::validate)?;
         let mut names = std::collections::BTreeSet::new();
         for step in &self.steps {

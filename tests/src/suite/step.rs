@@ -51,6 +51,8 @@ pub enum Action {
     AwaitBusy(usize),
     /// Waits until `/metrics` shows so many requests that wait for a slot; the server needs `--metrics`.
     AwaitDeferred(usize),
+    /// Waits until `/metrics` shows at least so many stored blocks; the server needs `--metrics`.
+    AwaitStored(usize),
     /// Stops the server and starts it again with the same flags and slot files.
     Restart(Restart),
     /// Kills the server without warning and starts it again.

@@ -148,6 +148,20 @@ fn a_plan_says_what_would_happen_and_does_nothing() {
     assert!(matches!(refused, Err(EngineError::ContextExceeded { .. })));
 }
 
+#[test]
+fn a_plan_counts_what_the_store_would_bring_in() {
+    let blocks = store();
+    let (tokens, _) = chat(&mut on(&blocks));
+    let mut bench = on(&blocks);
+    let handle = bench.handle.clone();
+    let planned = bench.ask(handle.plan(request(tokens.clone()))).unwrap().placed.unwrap();
+    assert!(planned.stored > 0 && planned.cached == planned.stored);
+    let placed = bench.complete(request(tokens.clone())).placed;
+    assert_eq!((placed.cached, placed.own, placed.stored), (planned.cached, planned.own, planned.stored));
+    let uncached = request(tokens).also(|request| request.cache_prompt = false);
+    assert_eq!(bench.ask(handle.plan(uncached)).unwrap().placed.unwrap().cached, 0);
+}
+
 /// Of the blocks of a chat, from the first on.
 fn keys(blocks: &MemoryBlocks) -> Vec<BlockKey> {
     let mut keys = blocks.keys();

@@ -33,7 +33,7 @@ pub(crate) struct IdbStore {
 }
 
 /// Why a transaction came to nothing.
-enum Refusal {
+pub(super) enum Refusal {
     /// The origin has used what it may.
     Quota,
     Other(StoreError),
@@ -241,7 +241,7 @@ fn image_info(value: JsValue) -> Result<ImageInfo, StoreError> {
 }
 
 /// Waits until everything is written.
-async fn committed(transaction: Transaction) -> Result<(), Refusal> {
+pub(super) async fn committed(transaction: Transaction) -> Result<(), Refusal> {
     let transaction = IdbTransaction::from(transaction);
     let result = Transaction::from(transaction.clone()).await;
     if matches!(result, Ok(result) if result.is_committed()) {
@@ -276,7 +276,7 @@ async fn quota_message(wanted: u64) -> String {
     }
 }
 
-fn failed(error: impl Display) -> StoreError {
+pub(super) fn failed(error: impl Display) -> StoreError {
     StoreError::Failed(error.to_string())
 }
 

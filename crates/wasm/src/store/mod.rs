@@ -1,5 +1,6 @@
 //! Slot images that outlive the page: in IndexedDB, or in files of the host's.
 
+mod blocks;
 mod database;
 mod files;
 mod lock;
@@ -10,6 +11,7 @@ use bytes::Bytes;
 use reprise_engine::{SlotStore, StoreError};
 use serde::{Deserialize, Serialize};
 
+pub(crate) use blocks::IdbBlocks;
 use database::IdbStore;
 use files::FileStore;
 use lock::WriterLock;

@@ -43,6 +43,37 @@ pub(super) fn stream(url: &str, prompt: &[u32], predict: usize, slot: i64) -> Re
     Ok(Streamed { first_token: first - start, rest: last - first, tokens, cached })
 }
 
+/// What a completion used and gave.
+pub(super) struct Completed {
+    /// Generated tokens.
+    pub tokens: Vec<u32>,
+    /// Prompt tokens that were not computed again.
+    pub cached: usize,
+    /// Prompt tokens that were.
+    pub computed: usize,
+    /// How long these took, by the server's clock.
+    pub prompt_time: Duration,
+}
+
+/// Completes `prompt` greedily, in one answer; `more` has further fields.
+pub(super) fn completed(url: &str, prompt: &[u32], predict: usize, more: &Value) -> Result<Completed> {
+    let mut body = json!({
+        "prompt": prompt, "n_predict": predict, "temperature": 0, "ignore_eos": true, "return_tokens": true,
+    });
+    if let (Value::Object(body), Value::Object(more)) = (&mut body, more) {
+        body.extend(more.clone());
+    }
+    let answer: Value = ureq::post(format!("{url}/completion")).send_json(body)?.body_mut().read_json()?;
+    let count = |name: &str| answer["timings"][name].as_u64().context("no timings in the answer");
+    let milliseconds = answer["timings"]["prompt_ms"].as_f64().context("no timings in the answer")?;
+    Ok(Completed {
+        tokens: serde_json::from_value(answer["tokens"].clone()).context("no tokens in the answer")?,
+        cached: count("cache_n")? as usize,
+        computed: count("prompt_n")? as usize,
+        prompt_time: Duration::from_secs_f64(milliseconds / 1e3),
+    })
+}
+
 /// Completes a text greedily, in one answer.
 pub(super) fn complete(url: &str, prompt: &str, predict: usize) -> Result<()> {
     let body = json!({ "prompt": prompt, "n_predict": predict, "temperature": 0, "cache_prompt": false });

@@ -120,7 +120,7 @@ fn aggregate_speed(url: &str, clients: usize, round: usize) -> Result<f64> {
 }
 
 /// A prompt of exactly `length` tokens that shares no beginning with that of another `number`.
-fn prompt(url: &str, number: usize, length: usize) -> Result<Vec<u32>> {
+pub(super) fn prompt(url: &str, number: usize, length: usize) -> Result<Vec<u32>> {
     let text: String =
         (0..length).map(|word| format!("{} station {} reports. ", number * 7919 + 1, word)).collect();
     let mut tokens = client::tokenize(url, &text, false)?;

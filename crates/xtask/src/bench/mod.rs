@@ -2,6 +2,7 @@
 
 mod agreement;
 mod browser;
+mod cache;
 mod client;
 mod cpu;
 mod http;
@@ -40,6 +41,9 @@ pub(crate) struct BenchArgs {
     /// The package in Chromium against wllama, and against llama-bench where LLAMA_SERVER_DIR has one
     #[arg(long)]
     browser: bool,
+    /// What the prompt cache saves, in slots, in memory and on disk, and what it costs; against llama-server as with --http
+    #[arg(long)]
+    cache: bool,
     /// The eviction policy on made-up histories of requests, against others and the best possible; needs no model
     #[arg(long)]
     cache_sim: bool,
@@ -71,8 +75,9 @@ pub(crate) fn quantize(arguments: &QuantizeArgs) -> Result<()> {
 
 /// Runs what was asked for.
 pub(crate) fn run(arguments: &BenchArgs) -> Result<()> {
-    if !(arguments.http || arguments.agreement || arguments.browser || arguments.cpu || arguments.cache_sim) {
-        bail!("say what to measure: --cpu, --http, --agreement, --browser, --cache-sim");
+    let BenchArgs { http, agreement, cpu, browser, cache, cache_sim, .. } = *arguments;
+    if !(http || agreement || cpu || browser || cache || cache_sim) {
+        bail!("say what to measure: --cpu, --http, --agreement, --browser, --cache, --cache-sim");
     }
     if arguments.cache_sim {
         process::run(&mut cargo(["run", "--release", "-p", "reprise-kv", "--example", "cache_sim"]))?;
@@ -89,6 +94,9 @@ pub(crate) fn run(arguments: &BenchArgs) -> Result<()> {
         if arguments.agreement {
             agreement::run(threads, &arguments.model, peer.as_ref())?;
         }
+    }
+    if arguments.cache {
+        cache::run(rounds, threads, peer::server(arguments.peer)?)?;
     }
     if arguments.http {
         http::run(rounds, threads, peer::server(arguments.peer)?)?;

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use crate::process;
+
 /// Longest time that a server may take to load.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -46,6 +48,21 @@ impl Server {
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
         let kib: u64 = line.trim().trim_end_matches(" kB").parse()?;
         Ok(Some(kib * 1024))
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub(super) fn end(mut self) -> Result<()> {
+        // The standard library knows the other signal only.
+        process::run(Command::new("kill").arg(self.child.id().to_string()))?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// A gauge or counter of `GET /metrics`, by its whole name.
+    pub(super) fn metric(&self, name: &str) -> Result<f64> {
+        let text = ureq::get(format!("{}/metrics", self.url)).call()?.body_mut().read_to_string()?;
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.with_context(|| format!("there is no metric {name}"))?.parse().context("a metric is no number")
     }
 
     fn wait_until_healthy(&mut self) -> Result<()> {

@@ -1,6 +1,6 @@
 //! Speed of the CPU backend on a model's shape with random weights: prompt and decode tokens per second.
 //!
-//! `cargo run --release -p reprise-compute --example bench -- [threads] [type] [depth]`, type being `q4_0`, `q4_1`,
+//! `cargo run --release -p reprise-compute --example kernels -- [threads] [type] [depth]`, type being `q4_0`, `q4_1`,
 //! `q5_0`, `q5_1`, `q8_0`, `q4k`, `q6k` or `f16`. The shape is SmolLM2-135M's (for k-quants, whose rows are multiples of
 //! 256, about that), its output head Q8_0 or the k-quant.
 #![allow(
