@@ -332,7 +332,8 @@ impl<F: Forward, S: SlotStore, C: Clock, B: BlockStore> Engine<F, S, C, B> {
         let occupant = self.slots.get_mut(slot.0 as usize)?.occupant.take()?;
         let now = self.next_millis();
         self.cache.release(slot, now);
-        self.note_proven(slot);
+        let whole = matches!(&occupant, Occupant::Task(task) if task.request.cache_store);
+        self.note_for_store(slot, whole);
         if let Occupant::Task(task) = &occupant {
             let timings = task.timings();
             self.metrics.predicted_tokens += u64::from(timings.predicted);

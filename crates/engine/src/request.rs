@@ -19,6 +19,9 @@ pub struct Generate {
     pub cache_prompt: bool,
     /// Smallest chunk that is reused by shifting (`n_cache_reuse`); zero turns it off.
     pub reuse_chunk: u32,
+    /// Put what this leaves into the store for blocks at its end, without waiting for another request to ask for it
+    /// (`cache_store`).
+    pub cache_store: bool,
     /// When to stop.
     pub limits: Limits,
     /// Stop strings.

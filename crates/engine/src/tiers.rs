@@ -1,7 +1,8 @@
 //! The tier below memory: blocks that come back from the host's store, and blocks that go there.
 //!
 //! A request looks there once, when a slot is free for it, for what follows the blocks that memory has. Blocks go there when a second
-//! request has asked for them, and all of them at a clean end; one block between two steps, so that nobody waits for it.
+//! request has asked for them, or the first asked for that itself, and all of them at a clean end; one block between two steps, so that
+//! nobody waits for it.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -166,17 +167,18 @@ impl<F: Forward, S: SlotStore, C: Clock, B: BlockStore> Engine<F, S, C, B> {
         tokens == 0 || reading < computing
     }
 
-    /// A request on this slot has ended: what of its text has proven that it will be asked for again is to be stored.
-    pub(crate) fn note_proven(&mut self, slot: SlotId) {
+    /// A request on this slot has ended: what of its text has proven that it will be asked for again is to be stored, or the
+    /// `whole` text.
+    pub(crate) fn note_for_store(&mut self, slot: SlotId, whole: bool) {
         let Some(store) = &self.blocks else { return };
         let view = self.cache.slot(slot);
         let tokens = &view.tokens[..view.exact as usize];
-        let proven = self.cache.proven(view.tenant, tokens);
-        let keys = self.keys(view.tenant, &tokens[..proven * BLOCK]);
+        let wanted = if whole { tokens.len() / BLOCK } else { self.cache.proven(view.tenant, tokens) };
+        let keys = self.keys(view.tenant, &tokens[..wanted * BLOCK]);
         if keys.iter().all(|key| store.holds(key)) || self.tiers.texts.len() >= TEXTS {
             return;
         }
-        let text = Text { tenant: view.tenant, tokens: tokens[..proven * BLOCK].to_vec(), keys, next: 0 };
+        let text = Text { tenant: view.tenant, tokens: tokens[..wanted * BLOCK].to_vec(), keys, next: 0 };
         self.tiers.texts.push_back(text);
     }
 

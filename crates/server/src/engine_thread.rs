@@ -15,7 +15,7 @@ use reprise_model::{
 use reprise_text::{ChatTemplate, Text, Tokenizer};
 
 use crate::affinity::Affinity;
-use crate::blocks::DirBlocks;
+use crate::blocks::Blocks;
 use crate::cli::{CacheArgs, Cli, ContextArgs, ModelArgs, RopeScalingArg, SpeculationArgs};
 use crate::clock::SystemClock;
 use crate::source::MappedFile;
@@ -36,11 +36,7 @@ pub(crate) struct Running {
 }
 
 /// Finds, checks and loads the model, then starts the engine. Blocks until the model is ready to serve.
-pub(crate) fn start(
-    cli: &Cli,
-    stores: Stores<DirStore, DirBlocks>,
-    key: Option<StateKey>,
-) -> Result<Running> {
+pub(crate) fn start(cli: &Cli, stores: Stores<DirStore, Blocks>, key: Option<StateKey>) -> Result<Running> {
     let begin = Instant::now();
     let path = model_file::locate(&cli.model)?;
     let source = MappedFile::open(&path)?;

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+#[path = "common/objects.rs"]
+mod objects;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -60,6 +62,20 @@ fn a_stop_stores_what_was_asked_for_once() {
     let after = ask(&start(folder.path(), cache.path()), "The end.");
     assert_eq!(after["content"], before["content"]);
     assert!(after["timings"]["cache_n"].as_u64().unwrap() >= 96, "{after}");
+}
+
+#[test]
+fn servers_share_what_lies_below_a_url() {
+    let (folder, place) = (tempfile::tempdir().unwrap(), objects::Objects::start());
+    let start =
+        || Launch::tiny(folder.path(), &["--cache-path", &place.url, "-np", "1", "-c", "512"]).healthy();
+    let mut first = start();
+    let before = ask(&first, "The end.");
+    assert_eq!(terminate(&mut first), Some(0));
+    assert!(place.held.lock().unwrap().len() >= 3);
+    let after = ask(&start(), "The end.");
+    assert_eq!(after["content"], before["content"]);
+    assert!(after["placement"]["tiers"]["disk"].as_u64().unwrap() >= 96, "{after}");
 }
 
 #[test]

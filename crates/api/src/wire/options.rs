@@ -56,6 +56,7 @@ impl Options {
         let heartbeat = heartbeat(fields, defaults.heartbeat)?.filter(|_| look.stream);
         let (mut limits, copies) = limits(fields, defaults.predict, defaults.keep, engine.config().slots)?;
         let reuse_chunk = fields.whole(&["n_cache_reuse"], NATURAL, defaults.reuse_chunk)?;
+        let cache_store = fields.flag("cache_store", false)?;
         limits.time = time_limit(fields)?;
         look.response_fields = fields.lenient("response_fields", strings).unwrap_or_default();
         let top = fields.clamped(&["n_probs", "logprobs"], (0, i32::MAX), 0)?;
@@ -76,6 +77,7 @@ impl Options {
                 .filter(|id| *id != ANY_SLOT),
             cache_prompt,
             reuse_chunk,
+            cache_store,
             limits,
             stops: fields.read(&["stop"], sampling::stops)?.unwrap_or_default(),
             sampling,

@@ -206,6 +206,7 @@ pub(crate) fn request(prompt: Vec<TokenId>) -> Generate {
         pin: None,
         cache_prompt: true,
         reuse_chunk: 0,
+        cache_store: false,
         limits: Limits { predict: Some(4), keep: 0, discard: 0, indent: 0, time: None, ignore_eos: true },
         stops: Vec::new(),
         sampling: Sampling { temperature: 0.0, ..Sampling::default() },

@@ -162,6 +162,20 @@ fn a_plan_counts_what_the_store_would_bring_in() {
     assert_eq!(bench.ask(handle.plan(uncached)).unwrap().placed.unwrap().cached, 0);
 }
 
+#[test]
+fn a_request_may_ask_for_its_text_to_be_stored() {
+    let blocks = store();
+    let mut bench = on(&blocks);
+    bench.complete(request(prompt(1, 100)));
+    assert_eq!(blocks.stats().blocks, 0, "one request is no proof");
+    bench.complete(request(prompt(2, 100)).also(|request| request.cache_store = true));
+    bench.settle();
+    assert_eq!(blocks.stats().blocks, 3);
+    drop(bench);
+    let mut bench = on(&blocks);
+    assert_eq!(bench.complete(request(prompt(2, 100))).placed.stored, 96);
+}
+
 /// Of the blocks of a chat, from the first on.
 fn keys(blocks: &MemoryBlocks) -> Vec<BlockKey> {
     let mut keys = blocks.keys();

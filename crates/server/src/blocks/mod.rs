@@ -1,14 +1,18 @@
-//! The prompt cache's blocks as files in one folder (`--cache-path`), which several servers may share.
+//! The prompt cache's blocks as files in one folder (`--cache-path`), which several servers may share, or below a URL.
 //!
 //! Whatever happens to the files, a block that is served is the one that was written: its bytes are verified by whoever
 //! reads them, and what is missing or damaged is computed anew. So the store never fails a request: it logs, at most
 //! once a minute, and drops the write or says that there is nothing.
 //!
+//! - `place`: which of the two.
+//! - `remote`: the URL.
 //! - `folder`: names and bytes of files.
 //! - `shared`: what the threads know together: the account of blocks, the queue.
 //! - `threads`: one that writes and keeps the budget, one that reads.
 
 mod folder;
+mod place;
+mod remote;
 mod shared;
 #[cfg(test)]
 mod tests;
@@ -26,6 +30,8 @@ use reprise_engine::{BlockStore, BlockStoreStats};
 use reprise_kv::stored::BlockKey;
 
 use self::folder::Folder;
+pub(crate) use self::place::{Blocks, Place};
+use self::remote::UrlBlocks;
 use self::shared::{Limits, Shared};
 use self::threads::{Order, Wanted};
 use crate::cli::CacheArgs;
@@ -42,15 +48,20 @@ pub(crate) struct DirBlocks {
 /// The store that the flags ask for, if they do.
 ///
 /// # Errors
-/// When there is no such folder and none can be made.
-pub(crate) fn open(arguments: &CacheArgs) -> Result<Option<DirBlocks>> {
-    let Some(path) = arguments.cache_path.as_deref().filter(|_| arguments.cache_disk != 0) else {
-        return Ok(None);
+/// When there is no such folder and none can be made, or the URL is none.
+pub(crate) fn open(arguments: &CacheArgs) -> Result<Option<Blocks>> {
+    let path = match arguments.cache_path.as_ref().filter(|_| arguments.cache_disk != 0) {
+        None => return Ok(None),
+        Some(Place::Url(url)) => {
+            tracing::info!("prompt cache at {url}; how much of it is kept is decided there");
+            return UrlBlocks::open(url).map(|blocks| Some(Blocks::Url(blocks)));
+        }
+        Some(Place::Folder(path)) => path,
     };
     let budget = u64::try_from(arguments.cache_disk).ok().map(|mib| mib.saturating_mul(1 << 20));
     let most = budget.map_or("without a limit".to_owned(), |bytes| format!("at most {} MiB", bytes >> 20));
     tracing::info!("prompt cache on disk: {}, {most}", path.display());
-    DirBlocks::open(path, Limits::new(budget)).map(Some)
+    DirBlocks::open(path, Limits::new(budget)).map(|blocks| Some(Blocks::Folder(blocks)))
 }
 
 impl DirBlocks {

@@ -244,7 +244,7 @@ impl Shared {
     }
 }
 
-fn length(parts: &[Bytes]) -> u64 {
+pub(super) fn length(parts: &[Bytes]) -> u64 {
     parts.iter().map(|part| part.len() as u64).sum()
 }
 

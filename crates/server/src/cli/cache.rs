@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 use reprise_model::KvType;
 
+use crate::blocks::Place;
+
 /// Prompt cache and slot files.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Prompt cache")]
@@ -51,20 +53,20 @@ pub(crate) struct CacheArgs {
     /// File with a secret of 16 bytes or more: slot images are tagged with it, and others are refused
     #[arg(long, value_name = "FILE")]
     pub state_key: Option<PathBuf>,
-    /// Folder where the prompt cache outlives the server; several servers may share it
-    #[arg(long, value_name = "DIR")]
-    pub cache_path: Option<PathBuf>,
-    /// MiB that the folder of --cache-path may hold; 0 is off, -1 is no limit
+    /// Where the prompt cache outlives the server, which several servers may share: a folder, or a URL below which objects can be
+    /// put, read and deleted
+    #[arg(long, value_name = "DIR|URL")]
+    pub cache_path: Option<Place>,
+    /// MiB that the folder of --cache-path may hold; 0 is off, -1 is no limit; a URL keeps to its own
     #[arg(long, value_name = "MiB", default_value_t = 4096, allow_negative_numbers = true)]
     pub cache_disk: i64,
 }
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use clap::Parser;
 
+    use crate::blocks::Place;
     use crate::cli::Cli;
 
     #[test]
@@ -72,6 +74,10 @@ mod tests {
         let of = |flags: &[&str]| Cli::try_parse_from([&["x"], flags].concat()).unwrap().cache;
         assert_eq!((of(&[]).cache_path, of(&[]).cache_disk), (None, 4096));
         let cache = of(&["--cache-path", "kv", "--cache-disk", "-1"]);
-        assert_eq!((cache.cache_path.as_deref(), cache.cache_disk), (Some(Path::new("kv")), -1));
+        assert_eq!((cache.cache_path, cache.cache_disk), (Some(Place::Folder("kv".into())), -1));
+        for url in ["http://cache.example/kv", "HTTPS://cache.example"] {
+            assert_eq!(of(&["--cache-path", url]).cache_path, Some(Place::Url(url.to_owned())));
+        }
+        assert!(Cli::try_parse_from(["x", "--cache-path", "s3://bucket"]).is_err());
     }
 }

@@ -3,6 +3,7 @@
 mod behaviour;
 mod children;
 mod faults;
+mod remote;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
