@@ -15,6 +15,8 @@ export interface SlotView {
   processed: number;
   /** Written by the model in the last request. */
   generated: number;
+  /** Where the cached ones lay, if that is told: in the slot itself, in memory beyond it, in the persistent store. */
+  tiers: { slot: number; ram: number; disk: number } | undefined;
   /** Why the last request got this slot. */
   reason: string | undefined;
   /** Milliseconds to the first token: as it was, and as it would have been without the cache. */
@@ -47,10 +49,17 @@ export function slotView(slot: Slot): SlotView {
     cached,
     processed,
     generated,
+    tiers: tiers(placement["tiers"]),
     reason: typeof placement["reason"] === "string" ? placement["reason"] : undefined,
     firstToken: known ? firstToken : undefined,
     firstTokenUncached: known && saved !== undefined && saved > 0 ? firstToken + saved : undefined,
   };
+}
+
+function tiers(told: unknown): SlotView["tiers"] {
+  if (typeof told !== "object" || told === null) return undefined;
+  const { slot, ram, disk } = told as Record<string, unknown>;
+  return typeof slot === "number" && typeof ram === "number" && typeof disk === "number" ? { slot, ram, disk } : undefined;
 }
 
 function decoded(slot: Slot): number {

@@ -26,12 +26,13 @@ test("speed and time left come from the last seconds", async () => {
 
 test("the parts of a slot add up to its tokens, whatever a server tells", async () => {
   const { slotView } = await unit("slotview");
-  const placement = { slot: 1, reason: "similarity 0.50", cached: 30, processed: 10, generated: 6, prompt_ms: 20, saved_ms: 60 };
+  const placement = { slot: 1, reason: "similarity 0.50", cached: 30, processed: 10, generated: 6, prompt_ms: 20, saved_ms: 60, tiers: { slot: 10, ram: 4, disk: 16 } };
   const whole = slotView({ id: 1, n_ctx: 64, is_processing: false, n_prompt_tokens: 45, placement });
   assert.deepEqual([whole.held, whole.cached, whole.processed, whole.generated], [0, 30, 10, 5]);
+  assert.deepEqual(whole.tiers, { slot: 10, ram: 4, disk: 16 });
   assert.deepEqual([whole.firstToken, whole.firstTokenUncached], [20, 80]);
   const restored = slotView({ id: 0, n_ctx: 64, is_processing: false, n_prompt_tokens: 40 });
-  assert.deepEqual([restored.held, restored.cached, restored.firstToken], [40, 0, undefined]);
+  assert.deepEqual([restored.held, restored.cached, restored.firstToken, restored.tiers], [40, 0, undefined, undefined]);
   const foreign = slotView({
     id: 0,
     n_ctx: 64,

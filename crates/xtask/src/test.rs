@@ -22,6 +22,9 @@ pub(crate) struct TestArgs {
     /// Leave out the browser: no wasm32 target, Node or Chromium on this machine
     #[arg(long)]
     no_browser: bool,
+    /// Only the browser's part, with the programs that an earlier run built
+    #[arg(long, conflicts_with = "no_browser")]
+    only_browser: bool,
     /// Also what takes long: all scenarios in the browser instead of samples (half an hour for WebGPU on a software adapter,
     /// which compiles every page's shaders anew), and the lints of what only the browser or ARM compiles
     #[arg(long)]
@@ -40,10 +43,12 @@ pub(crate) fn run(arguments: &TestArgs) -> Result<()> {
     let models = setup::models()?;
     npm::software_vulkan()?;
     let mut closing = Closing::default();
-    process::run(&mut cargo(["fmt", "--all", "--check"]))?;
-    tidy::check()?;
-    licences()?;
-    native(&models, arguments.thorough, &mut closing)?;
+    if !arguments.only_browser {
+        process::run(&mut cargo(["fmt", "--all", "--check"]))?;
+        tidy::check()?;
+        licences()?;
+        native(&models, arguments.thorough, &mut closing)?;
+    }
     if arguments.no_browser {
         println!("the browser was left out: --no-browser");
     } else {

@@ -76,7 +76,7 @@ function card(view: SlotView, importInto: (slot: number) => void): HTMLElement {
   );
 }
 
-function facts({ held, cached, processed, generated, reason, firstToken, firstTokenUncached }: SlotView): HTMLElement {
+function facts({ held, cached, processed, generated, tiers, reason, firstToken, firstTokenUncached }: SlotView): HTMLElement {
   // A slot that was restored and not used since has nothing else.
   const used = cached + processed + generated > 0;
   const counts: Child[] = [
@@ -86,6 +86,8 @@ function facts({ held, cached, processed, generated, reason, firstToken, firstTo
     used && h("span", {}, swatch("generated"), count(generated)),
   ];
   const rows: Child[] = [row("Tokens", h("span", { class: "counts" }, counts))];
+  // A slot that had it all itself is the usual case, and says nothing new.
+  if (tiers !== undefined && tiers.ram + tiers.disk > 0) rows.push(row("Cached in", whence(tiers)));
   if (reason !== undefined) rows.push(row("Chosen because", because(reason)));
   if (firstToken !== undefined) rows.push(row("First word", duration(firstToken)));
   if (firstToken !== undefined && firstTokenUncached !== undefined) {
@@ -95,6 +97,19 @@ function facts({ held, cached, processed, generated, reason, firstToken, firstTo
     );
   }
   return h("dl", { class: "facts" }, rows);
+}
+
+/** Where the cached tokens lay before. */
+function whence({ slot, ram, disk }: NonNullable<SlotView["tiers"]>): string {
+  const places: [number, string][] = [
+    [slot, "the slot"],
+    [ram, "memory"],
+    [disk, "storage"],
+  ];
+  return places
+    .filter(([tokens]) => tokens > 0)
+    .map(([tokens, place]) => `${place} ${count(tokens)}`)
+    .join(", ");
 }
 
 /** The engine's reasons as the end of a sentence; one that is new here stays as it is. */

@@ -8,13 +8,14 @@
 
 mod belady;
 mod chat;
+mod real;
 mod report;
 mod rivals;
 mod tree;
 mod whole;
 mod workloads;
 
-/// The code that ships, compiled once more: it is private to the crate.
+/// The policy that ships, compiled once more: it is private to the crate.
 #[allow(dead_code, reason = "the simulator has no queue and no disk")]
 #[path = "../../src/policy/mod.rs"]
 mod policy;

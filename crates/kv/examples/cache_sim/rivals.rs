@@ -4,20 +4,23 @@ use std::collections::{HashMap, VecDeque};
 
 use crate::belady::Belady;
 use crate::policy::{NodeKey, Policy};
+use crate::real::Real;
 use crate::tree::{Chooser, Tree};
 use crate::whole::{Lru, S3Fifo, TinyLfu, Whole};
 use crate::{CAPACITY, Contender, Request};
 
 pub(crate) const LRU: usize = 0;
+/// What the targets are for: all of the cache, not its policy alone.
 pub(crate) const REPRISE: usize = 4;
-pub(crate) const BELADY: usize = 6;
-pub(crate) const NAMES: [&str; 7] = [
+pub(crate) const BELADY: usize = 7;
+pub(crate) const NAMES: [&str; 8] = [
     "LRU",
     "LRU, whole prompts",
     "S3-FIFO, whole prompts",
     "W-TinyLFU, whole prompts",
     "reprise",
-    "reprise, 4 waiting",
+    "its policy alone",
+    "the same, 4 waiting",
     "Belady",
 ];
 
@@ -30,6 +33,7 @@ pub(crate) fn all(requests: &[Request]) -> [Box<dyn Contender>; NAMES.len()] {
         Box::new(Whole::new(CAPACITY, Lru::default())),
         Box::new(Whole::new(CAPACITY, S3Fifo::new(CAPACITY))),
         Box::new(Whole::new(CAPACITY, TinyLfu::new(CAPACITY))),
+        Box::new(Real::new()),
         Box::new(Tree::new(CAPACITY, Reprise::new(&[]))),
         Box::new(Tree::new(CAPACITY, Reprise::new(requests))),
         Box::new(Tree::new(CAPACITY, Belady::new(requests))),

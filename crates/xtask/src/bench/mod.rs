@@ -44,6 +44,9 @@ pub(crate) struct BenchArgs {
     /// What the prompt cache saves, in slots, in memory and on disk, and what it costs; against llama-server as with --http
     #[arg(long)]
     cache: bool,
+    /// With --cache, only these parts
+    #[arg(long, value_enum, value_delimiter = ',')]
+    part: Vec<cache::Part>,
     /// The eviction policy on made-up histories of requests, against others and the best possible; needs no model
     #[arg(long)]
     cache_sim: bool,
@@ -96,7 +99,7 @@ pub(crate) fn run(arguments: &BenchArgs) -> Result<()> {
         }
     }
     if arguments.cache {
-        cache::run(rounds, threads, peer::server(arguments.peer)?)?;
+        cache::run(&arguments.part, rounds, threads, peer::server(arguments.peer)?)?;
     }
     if arguments.http {
         http::run(rounds, threads, peer::server(arguments.peer)?)?;

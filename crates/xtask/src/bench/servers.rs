@@ -53,7 +53,7 @@ impl Server {
     /// Asks it to end, and waits until it has.
     pub(super) fn end(mut self) -> Result<()> {
         // The standard library knows the other signal only.
-        process::run(Command::new("kill").arg(self.child.id().to_string()))?;
+        process::output(Command::new("kill").arg(self.child.id().to_string()))?;
         self.child.wait()?;
         Ok(())
     }

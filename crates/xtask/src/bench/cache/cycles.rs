@@ -8,7 +8,8 @@ use super::{Contestant, percent};
 
 const TOKENS: usize = 1000;
 const SLOTS: &str = "10";
-/// Ten slots of which each has room for one of the prompts and an answer: nothing is left over for an eleventh.
+/// Ten slots of which each has room for one of the prompts and an answer. Ours has one slot's memory more, for restores, where an
+/// eleventh prompt fits.
 const CONTEXT: &str = "10240";
 /// Rounds of ours. llama-server takes the same decision in every round: few of them show it.
 const ROUNDS: usize = 20;

@@ -11,6 +11,7 @@ mod restart;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use clap::ValueEnum;
 
 use super::servers::Server;
 use crate::{process, setup};
@@ -36,19 +37,37 @@ impl Contestant {
 
 const OURS: &str = "reprise";
 
-/// Measures ours and, when there is one, the llama-server `peer`.
-pub(super) fn run(rounds: usize, threads: usize, peer: Option<PathBuf>) -> Result<()> {
+/// A part of the measurements; all of them take half an hour with a llama-server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Part {
+    Cycles,
+    Chats,
+    Restart,
+    Files,
+    Overhead,
+}
+
+/// Measures ours and, when there is one, the llama-server `peer`; only some `parts`, if any are named.
+pub(super) fn run(parts: &[Part], rounds: usize, threads: usize, peer: Option<PathBuf>) -> Result<()> {
     let model = setup::default_model()?;
     let contestant = |name, binary| Contestant { name, binary, model: model.clone(), threads };
     let ours = contestant(OURS, process::release_server()?);
     let peer = peer.map(|binary| contestant("llama-server", binary));
     let both: Vec<&Contestant> = [Some(&ours), peer.as_ref()].into_iter().flatten().collect();
     println!("{}, {threads} threads\n", name(&model));
-    cycles::run(&both)?;
-    chats::run(&both)?;
-    restart::run(&ours, rounds)?;
-    files::run(&both, rounds)?;
-    overhead::run(&ours, rounds)
+    for part in Part::value_variants() {
+        if !parts.is_empty() && !parts.contains(part) {
+            continue;
+        }
+        match part {
+            Part::Cycles => cycles::run(&both)?,
+            Part::Chats => chats::run(&both)?,
+            Part::Restart => restart::run(&ours, rounds)?,
+            Part::Files => files::run(&both, rounds)?,
+            Part::Overhead => overhead::run(&ours, rounds)?,
+        }
+    }
+    Ok(())
 }
 
 fn name(model: &Path) -> String {
