@@ -92,7 +92,8 @@ impl<F: Forward, S: SlotStore, C: Clock, B: BlockStore> Engine<F, S, C, B> {
             self.waiting.look_again();
             return Some(request);
         };
-        let mut evicted = applied.placement.evicted_tokens();
+        let fetched = request.fetched.unwrap_or_default();
+        let mut evicted = fetched.evicted + applied.placement.evicted_tokens();
         for child in &children {
             evicted += self.cache.claim(*child).iter().map(|eviction| eviction.tokens).sum::<u32>();
         }
@@ -111,7 +112,7 @@ impl<F: Forward, S: SlotStore, C: Clock, B: BlockStore> Engine<F, S, C, B> {
                 },
                 cached: applied.placement.reused,
                 own: applied.placement.own,
-                stored: request.fetched.unwrap_or(0).min(applied.placement.reused - applied.placement.own),
+                stored: fetched.tokens.min(applied.placement.reused - applied.placement.own),
                 evicted: if copy == 0 { evicted } else { 0 },
             };
             let task = Task::new(request.id, generate, placed, sampler, request.events.clone(), now);

@@ -31,6 +31,15 @@ pub(crate) struct Tiers {
     speed: ReadSpeed,
 }
 
+/// What a look into the store came to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Fetch {
+    /// Tokens brought in.
+    pub(crate) tokens: u32,
+    /// Tokens that made way for them.
+    pub(crate) evicted: u32,
+}
+
 /// A text whose first blocks are to be stored.
 #[derive(Debug)]
 struct Text {
@@ -76,21 +85,23 @@ impl ReadSpeed {
 }
 
 impl<F: Forward, S: SlotStore, C: Clock, B: BlockStore> Engine<F, S, C, B> {
-    /// Brings in the blocks of a prompt that memory lacks and the store has, if that is quicker than computing them. Gives the
-    /// number of their tokens. Whatever is wrong with a block, it is computed instead.
-    pub(crate) async fn fetch(&mut self, tenant: Tenant, prompt: &[TokenId]) -> u32 {
-        let Some((resident, keys)) = self.missing(tenant, prompt) else { return 0 };
-        let Some(store) = &self.blocks else { return 0 };
+    /// Brings in the blocks of a prompt that memory lacks and the store has, if that is quicker than computing them. Whatever
+    /// is wrong with a block, it is computed instead.
+    pub(crate) async fn fetch(&mut self, tenant: Tenant, prompt: &[TokenId]) -> Fetch {
+        let none = Fetch::default();
+        let Some((resident, keys)) = self.missing(tenant, prompt) else { return none };
+        let Some(store) = &self.blocks else { return none };
         let found = store.find(&keys[resident..]).await;
         if found == 0 {
-            return 0;
+            return none;
         }
         if !self.is_quicker(found) {
             self.tiers.speed.doubt();
-            return 0;
+            return none;
         }
         let started = self.clock.now();
         let staged = self.cache.stage(tenant, prompt, found as u32);
+        let evicted = staged.evicted.iter().map(|eviction| eviction.tokens).sum();
         let mut filled = 0;
         while let Some(blocks) = staged.blocks.get(filled..).filter(|blocks| !blocks.is_empty()) {
             let first = resident + filled;
@@ -116,8 +127,8 @@ impl<F: Forward, S: SlotStore, C: Clock, B: BlockStore> Engine<F, S, C, B> {
         self.tiers.speed.learn((filled as u64 * self.block_bytes()) as f64, took);
         self.cache.adopt(tenant, prompt, staged, filled);
         let tokens = (filled * BLOCK) as u32;
-        info!("{tokens} tokens brought in from the store in {took:.1?}");
-        tokens
+        info!("{tokens} tokens brought in from the store in {took:.1?}, {evicted} evicted for them");
+        Fetch { tokens, evicted }
     }
 
     /// Tokens of a prompt that [`Engine::fetch`] would make resident in all, as far as is known without looking; 0 if it would bring

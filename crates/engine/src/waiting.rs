@@ -12,6 +12,7 @@ use crate::embed::Embedding;
 use crate::engine::Engine;
 use crate::outbox::Outbox;
 use crate::slot_file::SlotJob;
+use crate::tiers::Fetch;
 use crate::{BlockStore, Clock, EngineError, Event, Generate, SlotStore};
 
 /// A job that has been overtaken by so many others, for each slot, is not overtaken any more.
@@ -48,8 +49,8 @@ pub(crate) struct Request {
     pub(crate) tenant: Tenant,
     pub(crate) generate: Arc<Generate>,
     pub(crate) events: Outbox,
-    /// Tokens that were brought in for it from the store; `None` as long as nobody has looked there.
-    pub(crate) fetched: Option<u32>,
+    /// What was brought in for it from the store; `None` as long as nobody has looked there.
+    pub(crate) fetched: Option<Fetch>,
 }
 
 impl Errand {

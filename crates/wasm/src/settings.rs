@@ -22,7 +22,7 @@ const CACHE_DISK: i64 = 256;
 /// Most bytes of blocks that outlive the page, `None` without a limit; missing when none shall.
 pub(crate) fn cache_disk(options: &LoadOptions, automatic: bool) -> Option<Option<u64>> {
     let mebibytes = options.cache_disk.unwrap_or(if automatic { CACHE_DISK } else { 0 });
-    (mebibytes != 0).then(|| u64::try_from(mebibytes).ok().map(|mebibytes| mebibytes << 20))
+    (mebibytes != 0).then(|| u64::try_from(mebibytes).ok().map(|mebibytes| mebibytes.saturating_mul(1 << 20)))
 }
 
 /// Slots, context and batches.

@@ -96,6 +96,22 @@ fn only_what_memory_lacks_is_read() {
 }
 
 #[test]
+fn what_makes_way_for_stored_blocks_is_counted() {
+    let blocks = store();
+    let (tokens, _) = chat(&mut on(&blocks));
+    let mut bench = on(&blocks);
+    // What takes no time to compute is not read.
+    bench.controls.set_cost(Duration::ZERO, Duration::from_millis(10));
+    // More than the 73 blocks that memory has.
+    for seed in 3..19 {
+        bench.complete(request(prompt(seed, 180)));
+    }
+    let placed = bench.complete(request(tokens)).placed;
+    assert!(placed.cached == 96 && placed.stored > 0, "{placed:?}");
+    assert!(placed.evicted >= placed.stored, "{placed:?}");
+}
+
+#[test]
 fn without_cache_prompt_the_store_is_not_asked() {
     let blocks = store();
     let (tokens, _) = chat(&mut on(&blocks));
