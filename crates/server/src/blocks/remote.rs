@@ -141,11 +141,14 @@ impl Remote {
     /// Length of the leading run of `keys` that is there. Chains are written from their first block on and mostly lose their ends,
     /// so halving finds it in few requests; where a block lacks in the middle, less or more of the chain than is there.
     fn find(&self, keys: &[BlockKey]) -> usize {
-        match keys.first() {
-            // The usual case: a text that nobody has seen.
+        let found = match keys.first() {
             Some(first) if self.has(first) => 1 + keys[1..].partition_point(|key| self.has(key)),
+            // The usual case: a text that nobody has seen.
             _ => 0,
-        }
+        };
+        // Those between the ones that were asked for are there, too.
+        keys[..found].iter().for_each(|key| self.note(key, true));
+        found
     }
 
     fn read(&self, key: &BlockKey) -> Option<Bytes> {
