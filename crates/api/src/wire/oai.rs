@@ -4,6 +4,7 @@ use reprise_engine::{Finished, StopReason};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
+use super::native::Placement;
 use super::probs::Logprobs;
 use super::timings::{ProgressJson, TimingsJson, Usage};
 
@@ -36,6 +37,9 @@ pub(crate) struct Extra {
     pub(crate) timings: Option<TimingsJson>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) prompt_progress: Option<ProgressJson>,
+    /// Which slot ran it, and why; of several generations the first one's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) placement: Option<Placement>,
     /// The native answer, on request.
     #[serde(rename = "__verbose", skip_serializing_if = "Option::is_none")]
     pub(crate) verbose: Option<Value>,

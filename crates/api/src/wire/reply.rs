@@ -4,7 +4,7 @@ use reprise_engine::{EngineHandle, Finished, Progress, Step};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::native::{Last, Partial};
+use super::native::{Last, Partial, Placement};
 use super::oai::{ChatChoice, Chunk, Delta, Envelope, Extra, Message, Said, TextChoice, finish_reason};
 use super::options::Look;
 use super::probs::Logprobs;
@@ -98,13 +98,15 @@ impl Reply {
     /// One generation of a stream ended. `totals` cover all that have ended, this one counted.
     pub(crate) fn finished(&self, index: usize, finished: &Finished, totals: &Totals, out: &mut Outbox) {
         let timings = Some(TimingsJson::from(&finished.timings));
+        let placement = || Some(Placement::from(&finished.placed));
         match self.shape {
             Shape::Native => out.send(&self.last(index, finished).into_value(&self.look.response_fields)),
             Shape::OpenAi => {
                 let reason = Some(finish_reason(finished));
                 let choice = TextChoice { finish_reason: reason, ..text_choice(index, &finished.tail) };
                 let verbose = self.verbose(|| self.last(index, finished));
-                let extra = Extra { usage: Some(totals.usage()), timings, verbose, ..Extra::default() };
+                let (usage, placement) = (Some(totals.usage()), placement());
+                let extra = Extra { usage, timings, placement, verbose, ..Extra::default() };
                 out.send(&self.chunk(vec![choice], extra));
             }
             Shape::Chat => {
@@ -116,7 +118,8 @@ impl Reply {
                     ChatChoice { finish_reason: Some(finish_reason(finished)), ..delta(index, Delta::End) };
                 let timings = timings.filter(|_| !self.look.include_usage);
                 let verbose = self.verbose(|| self.last(index, finished));
-                out.send(&self.chunk(vec![end], Extra { timings, verbose, ..Extra::default() }));
+                let extra = Extra { timings, placement: placement(), verbose, ..Extra::default() };
+                out.send(&self.chunk(vec![end], extra));
             }
         }
     }
@@ -138,7 +141,8 @@ impl Reply {
         let totals = Totals::of(results);
         let verbose = results.first().and_then(|first| self.verbose(|| self.last(0, first)));
         let (usage, timings) = (Some(totals.usage()), Some(TimingsJson::from(&totals)));
-        let extra = Extra { usage, timings, verbose, ..Extra::default() };
+        let placement = results.first().map(|first| Placement::from(&first.placed));
+        let extra = Extra { usage, timings, placement, verbose, ..Extra::default() };
         let logprobs = |finished: &Finished| Logprobs::new(&finished.probs, self.look.post_sampling);
         let value = match self.shape {
             Shape::Native => return self.whole_native(results),
