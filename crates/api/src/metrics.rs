@@ -1,6 +1,6 @@
 //! Stage 2: `GET /metrics`, in Prometheus' text format and with llama-server's names.
 
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 use std::sync::PoisonError;
 use std::time::Duration;
 
@@ -79,31 +79,27 @@ fn render(now: &Metrics, before: &Metrics) -> String {
     let mut text = String::new();
     for (kind, items) in [("counter", &counters[..]), ("gauge", &gauges[..])] {
         for (name, help, value) in items {
-            // Writing to a string does not fail.
-            let _ = write!(
-                text,
-                "# HELP llamacpp:{name} {help}\n# TYPE llamacpp:{name} {kind}\nllamacpp:{name} {value}\n"
-            );
+            item(&mut text, "llamacpp", kind, name, help, value);
         }
     }
     accepted_at(&speculation.accepted_at, &mut text);
-    own(
-        &mut text,
-        "gauge",
-        "kv_blocks_used",
-        "Blocks of 32 tokens in memory, shared ones counted once",
-        now.kv_blocks.into(),
-    );
+    let help = "Blocks of 32 tokens in memory, shared ones counted once";
+    item(&mut text, OWN, "gauge", "kv_blocks_used", help, &now.kv_blocks);
     if let Some(stored) = &now.stored {
         blocks(stored, &mut text);
     }
     text
 }
 
-/// What llama-server does not have goes by our name.
-fn own(text: &mut String, kind: &str, name: &str, help: &str, value: u64) {
-    let _ =
-        write!(text, "# HELP reprise:{name} {help}\n# TYPE reprise:{name} {kind}\nreprise:{name} {value}\n");
+/// In front of the names of what llama-server does not have.
+const OWN: &str = "reprise";
+
+fn item(text: &mut String, prefix: &str, kind: &str, name: &str, help: &str, value: &impl Display) {
+    // Writing to a string does not fail.
+    let _ = write!(
+        text,
+        "# HELP {prefix}:{name} {help}\n# TYPE {prefix}:{name} {kind}\n{prefix}:{name} {value}\n"
+    );
 }
 
 /// The prompt cache on disk.
@@ -115,7 +111,7 @@ fn blocks(stored: &BlockStoreStats, text: &mut String) {
         ("counter", "cache_disk_damaged_total", "Blocks that turned out to be damaged", stored.damaged),
     ];
     for (kind, name, help, value) in items {
-        own(text, kind, name, help, value);
+        item(text, OWN, kind, name, help, &value);
     }
 }
 

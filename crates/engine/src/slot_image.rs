@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use reprise_kv::image::llama::{self, LlamaFile, Piece, Place};
 use reprise_kv::image::{self, Encoder, Expected, Image, ImageError, ImageHeader, Layout};
-use reprise_kv::{BlockId, SlotId, Tenant};
+use reprise_kv::{SlotId, Tenant};
 use reprise_model::{Forward, KvType};
 use tracing::info;
 
@@ -15,12 +15,10 @@ impl<F: Forward, S: SlotStore, C: Clock, B: BlockStore> Engine<F, S, C, B> {
     pub(crate) async fn image(&mut self, slot: SlotId) -> Result<SlotImage, EngineError> {
         let header = self.header(slot);
         let tokens = self.cache.slot(slot).len();
-        let blocks = self.cache.slot(slot).blocks.to_vec();
-        let mut encoder = Encoder::new(header.clone());
+        let payloads = self.payloads(slot, &header).await?;
+        let mut encoder = Encoder::new(header);
         let mut parts = vec![Bytes::copy_from_slice(encoder.header())];
-        for (index, block) in blocks.into_iter().enumerate() {
-            // One by one: the checksum finds the block's bytes in the caches still.
-            let payload = self.payload(block, header.tokens_in(index)).await?;
+        for payload in payloads {
             let frame = encoder.frame(&payload).map_err(|error| EngineError::Backend(error.to_string()))?;
             parts.push(Bytes::copy_from_slice(&frame));
             parts.push(payload);
@@ -130,16 +128,11 @@ impl<F: Forward, S: SlotStore, C: Clock, B: BlockStore> Engine<F, S, C, B> {
     async fn payloads(&mut self, slot: SlotId, header: &ImageHeader) -> Result<Vec<Bytes>, EngineError> {
         let blocks = self.cache.slot(slot).blocks.to_vec();
         let mut payloads = Vec::with_capacity(blocks.len());
-        for (index, block) in blocks.into_iter().enumerate() {
-            payloads.push(self.payload(block, header.tokens_in(index)).await?);
+        for (index, block) in blocks.iter().enumerate() {
+            let payload = self.model.export(block.index(), header.tokens_in(index)).await;
+            payloads.push(Bytes::from(payload.map_err(|error| self.failure(&error))?));
         }
         Ok(payloads)
-    }
-
-    /// The KV of a block's first tokens.
-    async fn payload(&mut self, block: BlockId, tokens: u32) -> Result<Bytes, EngineError> {
-        let payload = self.model.export(block.index(), tokens).await;
-        payload.map(Bytes::from).map_err(|error| self.failure(&error))
     }
 
     /// Of the model and of whose tokens they are: an image restores where it was made, and for whom.

@@ -46,7 +46,7 @@ impl IdbStore {
     /// When the browser has no IndexedDB for this page (private windows of some).
     pub(crate) async fn open(namespace: &str, late: impl FnOnce() + 'static) -> Result<Self, Failure> {
         let name = if namespace.is_empty() { "reprise".to_owned() } else { format!("reprise-{namespace}") };
-        let database = open(&name).await.map_err(|error| {
+        let database = open(&name, [IMAGES, CHUNKS]).await.map_err(|error| {
             Failure::new(Kind::Storage, format!("the browser keeps no slot images for this page: {error}"))
         })?;
         let lock = WriterLock::request(&name.replacen('-', "/", 1), late).await;
@@ -177,17 +177,19 @@ impl Drop for IdbStore {
     }
 }
 
-async fn open(name: &str) -> Result<Database, idb::Error> {
+/// Opens a database, or makes it with these two object stores.
+pub(super) async fn open(name: &str, stores: [&'static str; 2]) -> Result<Database, idb::Error> {
     let mut request = Factory::new()?.open(name, Some(1))?;
-    request.on_upgrade_needed(|event| {
+    request.on_upgrade_needed(move |event| {
         let create = || -> Result<(), idb::Error> {
             let database = event.database()?;
-            database.create_object_store(IMAGES, ObjectStoreParams::new())?;
-            database.create_object_store(CHUNKS, ObjectStoreParams::new())?;
+            for store in stores {
+                database.create_object_store(store, ObjectStoreParams::new())?;
+            }
             Ok(())
         };
         if let Err(error) = create() {
-            tracing::error!(%error, "the database of slot images could not be made");
+            tracing::error!(%error, "a database of the page could not be made");
         }
     });
     request.await

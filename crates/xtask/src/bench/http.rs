@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::client::{self, Streamed};
 use super::servers::Server;
-use super::stats::{Better, Figure, median};
+use super::stats::{Better, Figure, cell, median};
 use crate::{process, setup};
 
 const PROMPT_TOKENS: usize = 1000;
@@ -137,8 +137,6 @@ fn print_table(figures: &[Figure], rounds: usize, threads: usize, model: &str) {
     );
     println!("ratio: how many times better ours is, median of the rounds' ratios\n");
     println!("| figure | unit | reprise | llama-server | ratio |\n| --- | --- | ---: | ---: | ---: |");
-    let cell =
-        |value: Option<f64>, digits: usize| value.map_or("-".to_owned(), |value| format!("{value:.digits$}"));
     for ((name, unit, better), figure) in ROWS.iter().zip(figures) {
         println!(
             "| {name} | {unit} | {} | {} | {} |",

@@ -41,6 +41,11 @@ pub(super) fn median(samples: &[f64]) -> Option<f64> {
     }
 }
 
+/// A figure for a table; a dash when there is none.
+pub(super) fn cell(value: Option<f64>, digits: usize) -> String {
+    value.map_or("-".to_owned(), |value| format!("{value:.digits$}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,7 +4,7 @@
 //! which no tab gets while another holds the old one open.
 
 use bytes::Bytes;
-use idb::{Database, DatabaseEvent, Factory, ObjectStoreParams, Transaction, TransactionMode};
+use idb::{Database, Transaction, TransactionMode};
 use js_sys::Uint8Array;
 use reprise_engine::StoreError;
 use reprise_kv::stored::{BlockIndex, BlockKey, Claim};
@@ -13,7 +13,7 @@ use wasm_bindgen::{JsCast, JsValue};
 
 use super::length;
 use crate::clock;
-use crate::store::database::{Refusal, committed, failed};
+use crate::store::database::{Refusal, committed, failed, open};
 
 /// `Uint8Array`s by their keys' text.
 const BLOCKS: &str = "blocks";
@@ -58,7 +58,7 @@ impl Blocks {
     /// When the browser has no IndexedDB for this page.
     pub(super) async fn open(namespace: &str) -> Result<Self, StoreError> {
         let name = if namespace.is_empty() { String::new() } else { format!("/{namespace}") };
-        Ok(Self(create(&format!("reprise-blocks{name}")).await.map_err(failed)?))
+        Ok(Self(open(&format!("reprise-blocks{name}"), [BLOCKS, INFOS]).await.map_err(failed)?))
     }
 
     /// What is known of all blocks, parents first.
@@ -121,22 +121,6 @@ impl Drop for Blocks {
     fn drop(&mut self) {
         self.0.close();
     }
-}
-
-async fn create(name: &str) -> Result<Database, idb::Error> {
-    let mut request = Factory::new()?.open(name, Some(1))?;
-    request.on_upgrade_needed(|event| {
-        let create = || -> Result<(), idb::Error> {
-            let database = event.database()?;
-            database.create_object_store(BLOCKS, ObjectStoreParams::new())?;
-            database.create_object_store(INFOS, ObjectStoreParams::new())?;
-            Ok(())
-        };
-        if let Err(error) = create() {
-            tracing::error!(%error, "the database of the prompt cache could not be made");
-        }
-    });
-    request.await
 }
 
 /// All parts in one array of the browser's.

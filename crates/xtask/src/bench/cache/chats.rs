@@ -4,7 +4,7 @@ use anyhow::Result;
 use serde_json::json;
 
 use super::super::{client, http};
-use super::{Contestant, percent};
+use super::{Contestant, percent, shown};
 
 const CHATS: usize = 14;
 const TURNS: usize = 8;
@@ -31,7 +31,7 @@ pub(super) fn run(contestants: &[&Contestant]) -> Result<()> {
     for flags in CASES {
         for contestant in contestants {
             let Chats { cached, ideal, blocks, unshared } = play(contestant, flags)?;
-            let flags = if flags.is_empty() { "(default)".to_owned() } else { flags.join(" ") };
+            let flags = shown(flags);
             let memory = blocks.map_or("- | -".to_owned(), |blocks| {
                 format!("{blocks} | {:.2}", blocks as f64 / unshared as f64)
             });

@@ -4,7 +4,7 @@ use anyhow::Result;
 use serde_json::json;
 
 use super::super::{client, http};
-use super::{Contestant, percent};
+use super::{Contestant, percent, shown};
 
 const TOKENS: usize = 1000;
 const SLOTS: &str = "10";
@@ -34,7 +34,7 @@ pub(super) fn run(contestants: &[&Contestant]) -> Result<()> {
             // cannot hold, which Belady's rule spreads over n - 1 requests.
             let whole = 100.0 * (TOKENS - 1) as f64 / TOKENS as f64;
             let bound = if flags.is_empty() { whole } else { whole * 9.0 / (prompts - 1) as f64 };
-            let flags = if flags.is_empty() { "(default)".to_owned() } else { flags.join(" ") };
+            let flags = shown(flags);
             println!("| {prompts} | {flags} | {} | {rounds} | {reused:.1} | {bound:.1} |", contestant.name);
         }
     }

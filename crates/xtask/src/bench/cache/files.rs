@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use super::super::stats::{Better, Figure, median};
+use super::super::stats::{Better, Figure, cell, median};
 use super::super::{client, http};
 use super::{Contestant, Server};
 
@@ -86,8 +86,6 @@ fn speed(bytes: u64, time: Duration) -> f64 {
 }
 
 fn row(name: &str, figure: &Figure) -> String {
-    let cell =
-        |value: Option<f64>, digits: usize| value.map_or("-".to_owned(), |value| format!("{value:.digits$}"));
     let ratio = figure.advantage(Better::Higher);
     format!(
         "| {name} | {} | {} | {} |",

@@ -77,3 +77,8 @@ fn name(model: &Path) -> String {
 fn percent(part: usize, whole: usize) -> f64 {
     100.0 * part as f64 / whole.max(1) as f64
 }
+
+/// Flags as a table names them.
+fn shown(flags: &[&str]) -> String {
+    if flags.is_empty() { "(default)".to_owned() } else { flags.join(" ") }
+}
