@@ -26,7 +26,7 @@ const TILE: usize = 8;
 pub(crate) fn order<B: SuperBlock>(isa: Isa) -> Order {
     match isa {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512Vnni if super::x86::superblocks::vnni::weaves(B::FORMAT) => Order::Woven,
+        Isa::Avx2 | Isa::Avx512Vnni if super::x86::superblocks::weaves(B::FORMAT) => Order::Woven,
         _ => Order::Interleaved,
     }
 }

@@ -367,7 +367,7 @@ fn spread_bits(words: __m256i) -> __m256i {
 /// The low 16 bits of each word, as f16.
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
-fn halves(words: __m256i) -> __m256 {
+pub(super) fn halves(words: __m256i) -> __m256 {
     let low = _mm256_and_si256(words, _mm256_set1_epi32(0xffff));
     let packed = _mm256_permute4x64_epi64::<0b1000>(_mm256_packus_epi32(low, low));
     _mm256_cvtph_ps(_mm256_castsi256_si128(packed))

@@ -1,51 +1,74 @@
 //! AVX2: 8 weight rows to a register, four elements of each to a multiply-add pair.
 //!
 //! `vpmaddubsw` adds two products in i16, and several such sums may be added before they are widened; the scale rides in the
-//! multiplication that widens them.
+//! multiplication that widens them. Few activation rows are multiplied as the quants come apart; for many the rows are unpacked to
+//! memory first.
+
+#![allow(
+    clippy::needless_range_loop,
+    reason = "counted loops over the registers' arrays read as the arithmetic they are"
+)]
+
+mod packed;
 
 use std::arch::x86_64::*;
 use std::cell::RefCell;
 
 use bytemuck::Zeroable;
 
+use self::packed::Take;
 use super::super::avx2::transpose;
+use super::super::stream::Ahead;
+use super::weaves;
 use crate::kernels::columns::Columns;
 use crate::kernels::padded::with_full_panel;
-use crate::kernels::panel::{PANEL, Panel};
+use crate::kernels::panel::{Order, PANEL, Panel};
 use crate::kernels::superblocks::activations::{Q8K, Q8KRows};
-use crate::kernels::superblocks::formats::{PART, SuperBlock, Unpacked};
+use crate::kernels::superblocks::formats::{PARTS, SUPERBLOCK, SuperBlock, Unpacked};
 
 /// Weight rows of a register.
 const HALF: usize = PANEL / 2;
 /// Activation rows multiplied at a time: as many as the 16 registers hold.
 const TILE: usize = 4;
-/// 32-bit words of a part's quants.
-const WORDS: usize = PART / 4;
+/// 32-bit words of a block's quants.
+const WORDS: usize = SUPERBLOCK / 4;
+/// Four words each.
+const QUADS: usize = WORDS / 4;
 
 /// One block of 8 rows.
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(32))]
 struct Interleaved {
-    /// `[part][element / 4][row][element % 4]`.
-    quants: [[[u8; 4 * HALF]; WORDS]; 16],
-    /// `[part][row]`, twice each.
-    scales: [[[i16; 2]; HALF]; 16],
+    /// `[element / 4][row][element % 4]`.
+    quants: [[u8; 4 * HALF]; WORDS],
+    heads: Heads,
+}
+
+/// Scales and minima of a block of 8 rows.
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(32))]
+struct Heads {
+    /// `[span][row]`, twice each: the scale of elements that share one.
+    scales: [[[i16; 2]; HALF]; PARTS],
     /// `[part / 2][row][part % 2]`.
-    mins: [[[i16; 2]; HALF]; 8],
+    mins: [[[i16; 2]; HALF]; PARTS / 2],
     /// Factor on the scales, by row.
     scale: [f32; HALF],
     /// Factor on the minima, by row.
     min: [f32; HALF],
 }
 
-impl Interleaved {
+impl Heads {
     const ZERO: Self = Self {
-        quants: [[[0; 4 * HALF]; WORDS]; 16],
-        scales: [[[0; 2]; HALF]; 16],
-        mins: [[[0; 2]; HALF]; 8],
+        scales: [[[0; 2]; HALF]; PARTS],
+        mins: [[[0; 2]; HALF]; PARTS / 2],
         scale: [0.0; HALF],
         min: [0.0; HALF],
     };
+}
+
+impl Interleaved {
+    const ZERO: Self = Self { quants: [[0; 4 * HALF]; WORDS], heads: Heads::ZERO };
 }
 
 thread_local! {
@@ -58,41 +81,142 @@ pub(in crate::kernels) fn multiply<B: SuperBlock>(
     activations: &Q8KRows,
     out: &mut Columns<'_>,
 ) {
-    let blocks = activations.blocks();
-    with_full_panel(weights, blocks, |weights| {
+    with_full_panel(weights, activations.blocks(), |weights| {
+        // SAFETY: the instruction set was detected; `weights` holds 16 rows of as many blocks as the activations have.
+        #[allow(unsafe_code)]
+        unsafe {
+            product(weights, activations, out);
+        }
+    });
+}
+
+/// # Safety
+/// AVX2, FMA and F16C must be there, and `weights` hold 16 rows of `activations.blocks()` blocks.
+#[allow(unsafe_code)]
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn product<B: SuperBlock>(weights: Panel<'_, B>, activations: &Q8KRows, out: &mut Columns<'_>) {
+    let (rows, blocks) = (activations.rows(), activations.blocks());
+    // SAFETY: the caller's promise.
+    unsafe {
+        match rows {
+            1 if weaves(B::FORMAT) => return straight::<1, B>(weights, activations, out),
+            2 if weaves(B::FORMAT) => return straight::<2, B>(weights, activations, out),
+            3 if weaves(B::FORMAT) => return straight::<3, B>(weights, activations, out),
+            4 if weaves(B::FORMAT) => return straight::<4, B>(weights, activations, out),
+            _ => {}
+        }
         INTERLEAVED.with_borrow_mut(|panel| {
             if panel.len() < blocks {
                 panel.resize(blocks, Interleaved::ZERO);
             }
-            // SAFETY: the instruction set was detected.
-            #[allow(unsafe_code)]
-            unsafe {
-                product(weights, activations, &mut panel[..blocks], out);
+            let panel = &mut panel[..blocks];
+            let ahead = Ahead::of(&weights);
+            for half in 0..out.width().div_ceil(HALF) {
+                for (index, target) in panel.iter_mut().enumerate() {
+                    ahead.part(index, half, 2);
+                    interleave(weights, half, index, blocks, target);
+                }
+                let mut row = 0;
+                while row + TILE <= rows {
+                    tile::<TILE, B>(panel, half, activations, row, out);
+                    row += TILE;
+                }
+                match rows - row {
+                    3 => tile::<3, B>(panel, half, activations, row, out),
+                    2 => tile::<2, B>(panel, half, activations, row, out),
+                    1 => tile::<1, B>(panel, half, activations, row, out),
+                    _ => {}
+                }
             }
         });
-    });
+    }
 }
 
+/// Products of the panel with `R` activation rows, all there are, each block multiplied as it comes apart.
+///
+/// # Safety
+/// As for [`product`]; the format must be one that is taken [apart](weaves), and there be `R` activation rows.
+#[allow(unsafe_code)]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn product<B: SuperBlock>(
+unsafe fn straight<const R: usize, B: SuperBlock>(
     weights: Panel<'_, B>,
     activations: &Q8KRows,
-    panel: &mut [Interleaved],
     out: &mut Columns<'_>,
 ) {
-    let (rows, blocks) = (activations.rows(), activations.blocks());
-    for half in 0..out.width().div_ceil(HALF) {
-        for (index, target) in panel.iter_mut().enumerate() {
-            interleave(|row| weights.block(half * HALF + row, index, blocks), target);
+    let blocks = activations.blocks();
+    let rows = &activations.as_slice()[..R * blocks];
+    let ahead = Ahead::of(&weights);
+    let mut heads = Heads::ZERO;
+    let mut sums = [[_mm256_setzero_ps(); R]; 2];
+    for index in 0..blocks {
+        let mut by = [&rows[index]; R];
+        for (r, by) in by.iter_mut().enumerate() {
+            *by = &rows[r * blocks + index];
         }
-        let mut row = 0;
-        while row + TILE <= rows {
-            tile::<TILE, B>(panel, half, activations, row, out);
-            row += TILE;
+        for (half, sums) in sums.iter_mut().enumerate() {
+            let scaled = [_mm256_setzero_si256(); R];
+            // SAFETY: the caller's promise.
+            unsafe {
+                if weights.order == Order::Woven {
+                    let rows = packed::Woven::of(&weights, half, index, blocks);
+                    packed::heads::<B, _>(rows, &mut heads);
+                    let mut products =
+                        Products::<R, B> { heads: &heads, by, scaled, ahead, index, half, taken: 0 };
+                    packed::quads::<B, _, _>(rows, &mut products);
+                    finish::<R, B>(&heads, by, products.scaled, sums);
+                } else {
+                    let rows = packed::Apart::of(&weights, half, index, blocks);
+                    packed::heads::<B, _>(rows, &mut heads);
+                    let mut products =
+                        Products::<R, B> { heads: &heads, by, scaled, ahead, index, half, taken: 0 };
+                    packed::quads::<B, _, _>(rows, &mut products);
+                    finish::<R, B>(&heads, by, products.scaled, sums);
+                }
+            }
         }
-        while row < rows {
-            tile::<1, B>(panel, half, activations, row, out);
-            row += 1;
+    }
+    for (half, sums) in sums.into_iter().enumerate() {
+        write(sums, half, 0, out);
+    }
+}
+
+/// Multiplies quants as they come, and asks for a part of what follows each time.
+struct Products<'a, const R: usize, B> {
+    heads: &'a Heads,
+    by: [&'a Q8K; R],
+    /// Sums of scaled products.
+    scaled: [__m256i; R],
+    ahead: Ahead<B>,
+    index: usize,
+    half: usize,
+    /// How many quads came.
+    taken: usize,
+}
+
+impl<const R: usize, B: SuperBlock> Take for Products<'_, R, B> {
+    #[allow(unsafe_code)]
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn take(&mut self, word: usize, quad: [__m256i; 4]) {
+        self.ahead.part(self.index, self.half * QUADS + self.taken, 2 * QUADS);
+        self.taken += 1;
+        let scales = load(&self.heads.scales[word * 4 / B::SPAN]);
+        for r in 0..R {
+            let fours = &self.by[r].quants.as_chunks::<16>().0[word / 4].as_chunks::<4>().0;
+            let mut products = [_mm256_setzero_si256(); 4];
+            for i in 0..4 {
+                products[i] = _mm256_maddubs_epi16(quad[i], _mm256_set1_epi32(bytemuck::cast(fours[i])));
+            }
+            let pairs =
+                [_mm256_add_epi16(products[0], products[1]), _mm256_add_epi16(products[2], products[3])];
+            // Four sums of the largest quants stay below 2^15 up to 31: 2 * 31 * 127 * 4. Two do up to 63: 2 * 63 * 127 * 2.
+            let scaled = if B::LARGEST <= 31 {
+                _mm256_madd_epi16(_mm256_add_epi16(pairs[0], pairs[1]), scales)
+            } else {
+                let [first, second] = [pairs[0], pairs[1]];
+                _mm256_add_epi32(_mm256_madd_epi16(first, scales), _mm256_madd_epi16(second, scales))
+            };
+            self.scaled[r] = _mm256_add_epi32(self.scaled[r], scaled);
         }
     }
 }
@@ -110,47 +234,63 @@ fn tile<const R: usize, B: SuperBlock>(
     let rows = &activations.as_slice()[row * blocks..][..R * blocks];
     let mut sums = [_mm256_setzero_ps(); R];
     for (index, block) in panel.iter().enumerate() {
-        accumulate::<R, B>(block, std::array::from_fn(|r| &rows[r * blocks + index]), &mut sums);
-    }
-    for (r, sum) in sums.into_iter().enumerate() {
-        let mut values = [0f32; HALF];
-        // SAFETY: `values` is 32 bytes.
-        #[allow(unsafe_code)]
-        unsafe {
-            _mm256_storeu_ps(values.as_mut_ptr(), sum);
+        let mut by = [&rows[index]; R];
+        for (r, by) in by.iter_mut().enumerate() {
+            *by = &rows[r * blocks + index];
         }
-        out.set(row + r, half * HALF, &values);
+        let scaled = if B::SPAN == 32 && B::LARGEST <= 15 {
+            scaled::<R, 8, B>(block, by)
+        } else if B::LARGEST <= 31 {
+            scaled::<R, 4, B>(block, by)
+        } else {
+            scaled::<R, 2, B>(block, by)
+        };
+        finish::<R, B>(&block.heads, by, scaled, &mut sums);
     }
+    write(sums, half, row, out);
 }
 
-/// Adds the products of one block.
+/// The sums of a block's scaled products. `ADDED` words' products are added before they are widened, which must stay
+/// below 2^15: 2 * 15 * 127 * 8, 2 * 31 * 127 * 4, 2 * 63 * 127 * 2.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn accumulate<const R: usize, B: SuperBlock>(block: &Interleaved, by: [&Q8K; R], sums: &mut [__m256; R]) {
-    // How many words stay below 2^15 when added: 2 * 31 * 127 * 4 and 2 * 63 * 127 * 2.
-    let added = if B::LARGEST <= 31 { WORDS } else { WORDS / 2 };
+fn scaled<const R: usize, const ADDED: usize, B: SuperBlock>(
+    block: &Interleaved,
+    by: [&Q8K; R],
+) -> [__m256i; R] {
     let mut scaled = [_mm256_setzero_si256(); R];
-    for (part, (words, scales)) in block.quants.iter().zip(&block.scales).enumerate() {
-        let scales = load(scales);
-        for (group, words) in words.chunks_exact(added).enumerate() {
-            let mut pairs = [_mm256_setzero_si256(); R];
-            for (word, weights) in words.iter().enumerate() {
-                let weights = load(weights);
-                for (pairs, by) in pairs.iter_mut().zip(by) {
-                    let four = by.quants.as_chunks::<4>().0[part * WORDS + group * added + word];
-                    let products = _mm256_maddubs_epi16(weights, _mm256_set1_epi32(bytemuck::cast(four)));
-                    *pairs = _mm256_add_epi16(*pairs, products);
-                }
-            }
-            for (scaled, pairs) in scaled.iter_mut().zip(pairs) {
-                *scaled = _mm256_add_epi32(*scaled, _mm256_madd_epi16(pairs, scales));
+    for (group, words) in block.quants.as_chunks::<ADDED>().0.iter().enumerate() {
+        let mut pairs = [_mm256_setzero_si256(); R];
+        for word in 0..ADDED {
+            let weights = load(&words[word]);
+            for r in 0..R {
+                let four = by[r].quants.as_chunks::<4>().0.as_chunks::<ADDED>().0[group][word];
+                let products = _mm256_maddubs_epi16(weights, _mm256_set1_epi32(bytemuck::cast(four)));
+                pairs[r] = if word == 0 { products } else { _mm256_add_epi16(pairs[r], products) };
             }
         }
+        let scales = load(&block.heads.scales[group * ADDED * 4 / B::SPAN]);
+        for r in 0..R {
+            scaled[r] = _mm256_add_epi32(scaled[r], _mm256_madd_epi16(pairs[r], scales));
+        }
     }
-    let [scale, min] = [&block.scale, &block.min].map(|factors| _mm256_castsi256_ps(load(factors)));
+    scaled
+}
+
+/// Adds what the scaled dot products of one block come to, less its minima.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn finish<const R: usize, B: SuperBlock>(
+    heads: &Heads,
+    by: [&Q8K; R],
+    scaled: [__m256i; R],
+    sums: &mut [__m256; R],
+) {
+    let scale = _mm256_castsi256_ps(load(&heads.scale));
+    let min = _mm256_castsi256_ps(load(&heads.min));
     for r in 0..R {
         let mut lowered = _mm256_setzero_si256();
-        for (mins, two) in block.mins.iter().zip(by[r].sums.as_chunks::<2>().0) {
+        for (mins, two) in heads.mins.iter().zip(by[r].sums.as_chunks::<2>().0) {
             let two = _mm256_set1_epi32(bytemuck::cast(*two));
             lowered = _mm256_add_epi32(lowered, _mm256_madd_epi16(load(mins), two));
         }
@@ -164,32 +304,94 @@ fn accumulate<const R: usize, B: SuperBlock>(block: &Interleaved, by: [&Q8K; R],
     }
 }
 
-/// Unpacks a block of 8 rows.
+/// Writes the sums of 8 columns, as far as there are columns.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn write<const R: usize>(sums: [__m256; R], half: usize, row: usize, out: &mut Columns<'_>) {
+    if half * HALF >= out.width() {
+        return;
+    }
+    for (r, sum) in sums.into_iter().enumerate() {
+        let mut values = [0f32; HALF];
+        store(&mut values, _mm256_castps_si256(sum));
+        out.set(row + r, half * HALF, &values);
+    }
+}
+
+/// Unpacks block `index` of 8 rows of `blocks` blocks each.
+///
+/// # Safety
+/// As for [`product`]; there must be so many blocks.
+#[allow(unsafe_code)]
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn interleave<'a, B: SuperBlock>(block: impl Fn(usize) -> &'a B, to: &mut Interleaved) {
+unsafe fn interleave<B: SuperBlock>(
+    weights: Panel<'_, B>,
+    half: usize,
+    index: usize,
+    blocks: usize,
+    to: &mut Interleaved,
+) {
+    if !weaves(B::FORMAT) {
+        return interleave_unpacked(weights, half, index, blocks, to);
+    }
+    // SAFETY: the caller's promise; the format is one that is taken apart.
+    unsafe {
+        if weights.order == Order::Woven {
+            let rows = packed::Woven::of(&weights, half, index, blocks);
+            packed::heads::<B, _>(rows, &mut to.heads);
+            packed::quads::<B, _, _>(rows, &mut to.quants);
+        } else {
+            let rows = packed::Apart::of(&weights, half, index, blocks);
+            packed::heads::<B, _>(rows, &mut to.heads);
+            packed::quads::<B, _, _>(rows, &mut to.quants);
+        }
+    }
+}
+
+/// Keeps the quants.
+impl Take for [[u8; 4 * HALF]; WORDS] {
+    #[allow(unsafe_code)]
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn take(&mut self, word: usize, quad: [__m256i; 4]) {
+        for (to, quants) in self[word..word + 4].iter_mut().zip(quad) {
+            store(to, quants);
+        }
+    }
+}
+
+/// The formats without a way of their own, row by row.
+#[target_feature(enable = "avx2,fma,f16c")]
+fn interleave_unpacked<B: SuperBlock>(
+    weights: Panel<'_, B>,
+    half: usize,
+    index: usize,
+    blocks: usize,
+    to: &mut Interleaved,
+) {
     let mut rows = [Unpacked::zeroed(); HALF];
     for (row, unpacked) in rows.iter_mut().enumerate() {
-        let block = block(row);
+        let block = weights.block(half * HALF + row, index, blocks);
         block.unpack(unpacked);
-        [to.scale[row], to.min[row]] = block.factors();
+        [to.heads.scale[row], to.heads.min[row]] = block.factors();
     }
     let first = rows.as_ptr().cast::<u8>();
     // SAFETY: each field of a row is a multiple of 16 bytes long, and the loops read it to its end.
     #[allow(unsafe_code)]
     unsafe {
         let field = |offset: usize, at: usize| transpose(first.add(offset + at * 16), size_of::<Unpacked>());
-        for (at, words) in to.quants.iter_mut().enumerate() {
+        for (at, words) in to.quants.as_chunks_mut::<4>().0.iter_mut().enumerate() {
             for (to, word) in words.iter_mut().zip(field(std::mem::offset_of!(Unpacked, quants), at)) {
                 store(to, word);
             }
         }
-        for (at, words) in to.scales.as_chunks_mut::<4>().0.iter_mut().enumerate() {
+        for (at, words) in to.heads.scales.as_chunks_mut::<4>().0.iter_mut().enumerate() {
             for (to, word) in words.iter_mut().zip(field(std::mem::offset_of!(Unpacked, scales), at)) {
                 store(to, word);
             }
         }
-        for (at, words) in to.mins.as_chunks_mut::<4>().0.iter_mut().enumerate() {
+        for (at, words) in to.heads.mins.as_chunks_mut::<4>().0.iter_mut().enumerate() {
             for (to, word) in words.iter_mut().zip(field(std::mem::offset_of!(Unpacked, mins), at)) {
                 store(to, word);
             }

@@ -16,12 +16,12 @@ use bytemuck::Zeroable;
 
 use super::super::stream::Ahead;
 use super::super::vnni::transpose;
-use super::packed;
+use super::{packed, weaves};
 use crate::kernels::columns::Columns;
 use crate::kernels::padded::with_full_panel;
 use crate::kernels::panel::{Order, PANEL, Panel};
 use crate::kernels::superblocks::activations::{Q8K, Q8KRows};
-use crate::kernels::superblocks::formats::{Format, SUPERBLOCK, SuperBlock, Unpacked};
+use crate::kernels::superblocks::formats::{SUPERBLOCK, SuperBlock, Unpacked};
 
 /// Activation rows multiplied at a time.
 const TILE: usize = 8;
@@ -60,11 +60,6 @@ pub(super) struct Heads {
 impl Heads {
     const ZERO: Self =
         Self { scales: [[0; PANEL]; 16], mins: [[[0; 2]; PANEL]; 8], scale: [0.0; PANEL], min: [0.0; PANEL] };
-}
-
-/// Whether the kernel takes a format apart in registers, and wants its rows woven therefore.
-pub(in crate::kernels) fn weaves(format: Format) -> bool {
-    matches!(format, Format::Q4K | Format::Q5K | Format::Q6K)
 }
 
 thread_local! {
