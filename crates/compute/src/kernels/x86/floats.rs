@@ -14,6 +14,12 @@ use crate::kernels::math::sum8;
 const COLUMNS: usize = 4;
 /// Activation rows multiplied at a time.
 const TILE: usize = 3;
+/// Bytes of activations that are multiplied with a panel before the next: they stay in the second cache.
+const NEAR: usize = 128 * 1024;
+/// Bytes of a cache line.
+const LINE: usize = 64;
+/// How far ahead weights are asked for that are read in one stream.
+const AHEAD: usize = 3072;
 /// Activation rows from which converting 16-bit weights to f32 first pays.
 const WIDEN_ROWS: usize = 4;
 
@@ -42,23 +48,28 @@ pub(in crate::kernels) fn multiply<T: Float>(weights: &[T], width: usize, x: &[f
 fn product<T: Float>(weights: &[T], width: usize, x: &[f32], out: &mut Columns<'_>) {
     let rows = x.len() / width;
     let columns = weights.len() / width;
-    let mut column = 0;
-    while column < columns {
-        let taken = if column + COLUMNS <= columns { COLUMNS } else { 1 };
-        let weights = &weights[column * width..(column + taken) * width];
-        let mut row = 0;
-        while row < rows {
-            let step = if row + TILE <= rows { TILE } else { 1 };
-            let x = &x[row * width..(row + step) * width];
-            match (taken, step) {
-                (COLUMNS, TILE) => tile::<COLUMNS, TILE, T>(weights, width, x, column, row, out),
-                (COLUMNS, _) => tile::<COLUMNS, 1, T>(weights, width, x, column, row, out),
-                (_, TILE) => tile::<1, TILE, T>(weights, width, x, column, row, out),
-                _ => tile::<1, 1, T>(weights, width, x, column, row, out),
+    // Whole tiles, so that only the last rows are fewer.
+    let taken_rows = (NEAR / (width * size_of::<f32>()) / TILE).max(1) * TILE;
+    for first in (0..rows).step_by(taken_rows) {
+        let end = rows.min(first + taken_rows);
+        let mut column = 0;
+        while column < columns {
+            let taken = if column + COLUMNS <= columns { COLUMNS } else { 1 };
+            let weights = &weights[column * width..(column + taken) * width];
+            let mut row = first;
+            while row < end {
+                let step = if row + TILE <= end { TILE } else { 1 };
+                let x = &x[row * width..(row + step) * width];
+                match (taken, step) {
+                    (COLUMNS, TILE) => tile::<COLUMNS, TILE, T>(weights, width, x, column, row, out),
+                    (COLUMNS, _) => tile::<COLUMNS, 1, T>(weights, width, x, column, row, out),
+                    (_, TILE) => tile::<1, TILE, T>(weights, width, x, column, row, out),
+                    _ => tile::<1, 1, T>(weights, width, x, column, row, out),
+                }
+                row += step;
             }
-            row += step;
+            column += taken;
         }
-        column += taken;
     }
 }
 
@@ -79,11 +90,18 @@ fn tile<const C: usize, const R: usize, T: Float>(
         // SAFETY: `at + 8 <= width`, and the slices hold C and R rows of `width`.
         #[allow(unsafe_code)]
         unsafe {
-            let weights: [__m256; C] = std::array::from_fn(|c| load(weights.as_ptr().add(c * width + at)));
-            for (r, sums) in sums.iter_mut().enumerate() {
-                let x = _mm256_loadu_ps(x.as_ptr().add(r * width + at));
-                for (sum, weights) in sums.iter_mut().zip(weights) {
-                    *sum = _mm256_fmadd_ps(weights, x, *sum);
+            if size_of::<T>() < size_of::<f32>() {
+                // Straight from memory: the rows that follow, one line of one of them a step.
+                const { assert!(LANES * COLUMNS * 2 == LINE) };
+                let row = C + at / LANES % C;
+                _mm_prefetch::<_MM_HINT_T0>(weights.as_ptr().wrapping_add(row * width + at).cast());
+            }
+            // One weight after the other: sums, activations and it are all the registers there are.
+            let x: [__m256; R] = std::array::from_fn(|r| _mm256_loadu_ps(x.as_ptr().add(r * width + at)));
+            for c in 0..C {
+                let weights = load(weights.as_ptr().add(c * width + at));
+                for r in 0..R {
+                    sums[r][c] = _mm256_fmadd_ps(weights, x[r], sums[r][c]);
                 }
             }
         }
@@ -113,10 +131,13 @@ fn tile<const C: usize, const R: usize, T: Float>(
 fn widen<T: Float>(from: &[T], to: &mut [f32]) {
     let (from, from_rest) = from.as_chunks::<LANES>();
     let (to, to_rest) = to.as_chunks_mut::<LANES>();
-    for (from, to) in from.iter().zip(to) {
-        // SAFETY: both are eight elements.
+    for (at, (from, to)) in from.iter().zip(to).enumerate() {
+        // SAFETY: both are eight elements; a prefetch of any address changes nothing but the caches.
         #[allow(unsafe_code)]
         unsafe {
+            if at.is_multiple_of(LINE / size_of_val(from)) {
+                _mm_prefetch::<_MM_HINT_T0>(from.as_ptr().wrapping_byte_add(AHEAD).cast());
+            }
             _mm256_storeu_ps(to.as_mut_ptr(), load(from.as_ptr()));
         }
     }
