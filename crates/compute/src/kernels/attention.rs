@@ -7,7 +7,7 @@ use half::slice::HalfFloatSliceExt;
 
 use super::math::{exp, larger, sum8, tanh, tree8};
 #[cfg(target_arch = "x86_64")]
-use super::x86::attention::together;
+use super::x86::attention::{Head, avx2, avx512};
 use super::{Isa, cells};
 use crate::{BLOCK_TOKENS, KvType};
 
@@ -68,7 +68,7 @@ pub(crate) struct Stored<'a> {
 pub(crate) fn reads_stored(isa: Isa, queries: usize, head_dim: usize) -> bool {
     match isa {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512Vnni => queries <= STORED_QUERIES && head_dim.is_multiple_of(LANES),
+        Isa::Avx2 | Isa::Avx512Vnni => queries <= STORED_QUERIES && head_dim.is_multiple_of(LANES),
         _ => false,
     }
 }
@@ -158,16 +158,20 @@ pub(crate) fn attend(
     let elements = BLOCK_TOKENS * width;
     assert!(block.keys.len() == elements && block.values.len() == elements, "a block");
     #[cfg(target_arch = "x86_64")]
-    if isa == Isa::Avx512Vnni {
-        let head = together::Head { keys: block.keys, values: block.values, row: width, next: None };
-        return together::attend(queries, head, visible, softcap, running, out);
+    {
+        let head = Head { keys: block.keys, values: block.values, row: width, next: None };
+        match isa {
+            Isa::Avx512Vnni => return avx512::attend(queries, head, visible, softcap, running, out),
+            Isa::Avx2 => return avx2::attend(queries, head, visible, softcap, running, out),
+            Isa::Portable => {}
+        }
     }
     let rows = queries.chunks_exact(width).zip(out.chunks_exact_mut(width));
     for ((query, out), running) in rows.zip(running) {
         match isa {
             Isa::Portable => portable(query, block, visible, softcap, running, out),
             #[cfg(target_arch = "x86_64")]
-            _ => super::x86::attention::attend(query, block, visible, softcap, running, out),
+            Isa::Avx2 | Isa::Avx512Vnni => unreachable!("these take all queries at once, above"),
             #[cfg(target_arch = "aarch64")]
             Isa::Neon | Isa::NeonDot => {
                 super::arm::attention::attend(query, block, visible, softcap, running, out);
@@ -188,13 +192,16 @@ fn attend_stored(
     running: &mut [Running],
     out: &mut [f32],
 ) {
+    #[cfg(target_arch = "x86_64")]
+    let head = {
+        let Stored { keys, values, row, next } = block;
+        Head { keys, values, row, next }
+    };
     match isa {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512Vnni => {
-            let Stored { keys, values, row, next } = block;
-            let head = together::Head { keys, values, row, next };
-            together::attend(queries, head, visible, softcap, running, out);
-        }
+        Isa::Avx512Vnni => avx512::attend(queries, head, visible, softcap, running, out),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => avx2::attend(queries, head, visible, softcap, running, out),
         _ => unreachable!("`reads_stored` is false for {}", isa.name()),
     }
 }

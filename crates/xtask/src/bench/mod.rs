@@ -38,6 +38,9 @@ pub(crate) struct BenchArgs {
     /// With --cpu and --agreement, only files whose name contains one of these: `--model q8_0,gemma`
     #[arg(long, value_delimiter = ',')]
     model: Vec<String>,
+    /// With --cpu, only these figures
+    #[arg(long, value_enum, value_delimiter = ',')]
+    figures: Vec<cpu::Figures>,
     /// The package in Chromium against wllama, and against llama-bench where LLAMA_SERVER_DIR has one
     #[arg(long)]
     browser: bool,
@@ -92,7 +95,8 @@ pub(crate) fn run(arguments: &BenchArgs) -> Result<()> {
     if arguments.cpu || arguments.agreement {
         let peer = Peer::find(arguments.peer)?;
         if arguments.cpu {
-            cpu::run(&cpu::Options { rounds, threads, only: arguments.model.clone() }, peer.as_ref())?;
+            let (only, figures) = (arguments.model.clone(), arguments.figures.clone());
+            cpu::run(&cpu::Options { rounds, threads, only, figures }, peer.as_ref())?;
         }
         if arguments.agreement {
             agreement::run(threads, &arguments.model, peer.as_ref())?;

@@ -1,6 +1,10 @@
-//! AVX2, FMA and F16C: scores of eight keys at a time, then the values added 64 elements of a head at a time.
+//! What the kernels for AVX2 and AVX-512 have in common: up to three queries are taken at a time, so that each key and value is
+//! loaded, and widened, once for all of them.
+//!
+//! Scores are summed in eight lanes whatever the registers' width, the order in which every kernel adds them.
 
-pub(in crate::kernels) mod together;
+pub(in crate::kernels) mod avx2;
+pub(in crate::kernels) mod avx512;
 
 use std::arch::x86_64::*;
 use std::ops::Range;
@@ -8,7 +12,7 @@ use std::ops::Range;
 use half::f16;
 
 use crate::BLOCK_TOKENS;
-use crate::kernels::attention::{LANES, Running, Widened, softmax};
+use crate::kernels::attention::{LANES, Running};
 
 /// Converts eight elements at a time; both slices are equally long.
 pub(in crate::kernels) fn widen(from: &[f16], to: &mut [f32]) {
@@ -54,81 +58,71 @@ fn prefetch_at<E>(at: *const E, elements: usize) {
     }
 }
 
-/// See [`crate::kernels::attention::attend`], which checked the lengths and that this machine has AVX2 and FMA.
-pub(in crate::kernels) fn attend(
-    query: &[f32],
-    block: Widened<'_>,
-    visible: &Range<usize>,
-    softcap: Option<f32>,
-    running: &mut Running,
-    out: &mut [f32],
-) {
-    // SAFETY: the instruction set was detected; the caller checked the lengths.
+/// What keys and values are stored as.
+pub(in crate::kernels) trait Element: Copy {
+    /// Whether they are read once, from memory, rather than again and again from the first cache.
+    const STREAMS: bool;
+
+    /// Eight of them.
+    ///
+    /// # Safety
+    /// They must be readable, and the machine have AVX2 and F16C.
     #[allow(unsafe_code)]
-    unsafe {
-        attend_avx2(query, block, visible, softcap, running, out);
-    }
+    unsafe fn eight(at: *const Self) -> __m256;
 }
 
-/// # Safety
-/// `query` and `out` must be equally long, a multiple of eight; the block must hold [`BLOCK_TOKENS`] rows of that width
-/// and `visible` lie within them.
-#[allow(unsafe_code)]
-#[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn attend_avx2(
-    query: &[f32],
-    block: Widened<'_>,
-    visible: &Range<usize>,
-    softcap: Option<f32>,
-    running: &mut Running,
-    out: &mut [f32],
-) {
-    let width = query.len();
-    let mut scores = [0f32; BLOCK_TOKENS];
-    for first in (visible.start / 8 * 8..visible.end).step_by(8) {
-        // SAFETY: eight rows from `first` lie in the block, since its tokens are a multiple of eight.
-        unsafe {
-            let eight = scores8(query, block.keys.as_ptr().add(first * width));
-            _mm256_storeu_ps(scores.as_mut_ptr().add(first), eight);
-        }
-    }
-    let (weights, correction) = softmax(scores, visible, softcap, running);
-    let (mut at, values) = (0, block.values.as_ptr());
-    while at < width {
-        // SAFETY: `at` and the vectors taken stay within the width.
-        unsafe {
-            let (values, out) = (values.add(at), out.as_mut_ptr().add(at));
-            if at + 64 <= width {
-                add_values::<8>(&weights, correction, visible, values, width, out);
-                at += 64;
-            } else {
-                add_values::<1>(&weights, correction, visible, values, width, out);
-                at += LANES;
-            }
-        }
-    }
-}
+impl Element for f32 {
+    const STREAMS: bool = false;
 
-/// Scores of eight keys that lie one after the other.
-///
-/// # Safety
-/// Eight rows of `query.len()`, a multiple of eight, must be readable at `keys`.
-#[allow(unsafe_code)]
-#[inline]
-#[target_feature(enable = "avx2,fma")]
-unsafe fn scores8(query: &[f32], keys: *const f32) -> __m256 {
-    let width = query.len();
-    let mut sums = [_mm256_setzero_ps(); 8];
-    for at in (0..width).step_by(LANES) {
+    #[allow(unsafe_code)]
+    #[inline]
+    #[target_feature(enable = "avx2,f16c")]
+    unsafe fn eight(at: *const Self) -> __m256 {
         // SAFETY: the caller's promise.
-        unsafe {
-            let query = _mm256_loadu_ps(query.as_ptr().add(at));
-            for (token, sum) in sums.iter_mut().enumerate() {
-                *sum = _mm256_fmadd_ps(query, _mm256_loadu_ps(keys.add(token * width + at)), *sum);
-            }
-        }
+        unsafe { _mm256_loadu_ps(at) }
     }
-    transposed_sums(sums)
+}
+
+impl Element for f16 {
+    const STREAMS: bool = true;
+
+    #[allow(unsafe_code)]
+    #[inline]
+    #[target_feature(enable = "avx2,f16c")]
+    unsafe fn eight(at: *const Self) -> __m256 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_cvtph_ps(_mm_loadu_si128(at.cast())) }
+    }
+}
+
+/// One head of a block's keys and values, `row` elements from token to token.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::kernels) struct Head<'a, E> {
+    /// Keys from the head's first on.
+    pub(in crate::kernels) keys: &'a [E],
+    /// Values, likewise.
+    pub(in crate::kernels) values: &'a [E],
+    /// Elements from a token to the next.
+    pub(in crate::kernels) row: usize,
+    /// The same head of the block that will be read after this one.
+    pub(in crate::kernels) next: Option<[&'a [E]; 2]>,
+}
+
+impl<E> Head<'_, E> {
+    /// Keys and values of the next block, or once more of this one.
+    fn next(&self) -> [*const E; 2] {
+        self.next.unwrap_or([self.keys, self.values]).map(<[E]>::as_ptr)
+    }
+
+    /// # Panics
+    /// If the head ends before its last token does, or the queries do not fit to it.
+    fn check(&self, queries: &[f32], visible: &Range<usize>, running: &[Running], out: &[f32]) {
+        let width = queries.len() / running.len();
+        let needed = (BLOCK_TOKENS - 1) * self.row + width;
+        assert!(self.keys.len() >= needed && self.values.len() >= needed, "a block");
+        assert!(width.is_multiple_of(LANES) && queries.len() == width * running.len(), "padded heads");
+        assert!(out.len() == queries.len() && visible.end <= BLOCK_TOKENS, "tokens of the block");
+    }
 }
 
 /// Lane `t` of the result is the tree sum of `sums[t]`: each step adds neighbouring lanes.
@@ -141,35 +135,10 @@ fn transposed_sums(sums: [__m256; 8]) -> __m256 {
     _mm256_add_ps(_mm256_permute2f128_ps::<0x20>(low, high), _mm256_permute2f128_ps::<0x31>(low, high))
 }
 
-/// `out = out * correction + sum of weight * value` over the visible tokens, for `V` vectors of the head.
-///
-/// # Safety
-/// `V * 8` elements must be readable at `values` and `width` elements apart for every visible token, and writable at `out`.
-#[allow(unsafe_code)]
+/// As [`transposed_sums`], of four.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-unsafe fn add_values<const V: usize>(
-    weights: &[f32; BLOCK_TOKENS],
-    correction: f32,
-    visible: &Range<usize>,
-    values: *const f32,
-    width: usize,
-    out: *mut f32,
-) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let correction = _mm256_set1_ps(correction);
-        let mut sums: [__m256; V] =
-            std::array::from_fn(|v| _mm256_mul_ps(_mm256_loadu_ps(out.add(v * LANES)), correction));
-        for token in visible.clone() {
-            let weight = _mm256_set1_ps(weights[token]);
-            for (v, sum) in sums.iter_mut().enumerate() {
-                let value = _mm256_loadu_ps(values.add(token * width + v * LANES));
-                *sum = _mm256_fmadd_ps(weight, value, *sum);
-            }
-        }
-        for (v, sum) in sums.into_iter().enumerate() {
-            _mm256_storeu_ps(out.add(v * LANES), sum);
-        }
-    }
+fn transposed_sums4([a, b, c, d]: [__m256; 4]) -> __m128 {
+    let both = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
+    _mm_add_ps(_mm256_castps256_ps128(both), _mm256_extractf128_ps::<1>(both))
 }

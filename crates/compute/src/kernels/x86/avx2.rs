@@ -81,12 +81,19 @@ pub(in crate::kernels) fn multiply<B: Block32>(
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn product<B: Block32>(weights: Panel<'_, B>, activations: &Q8Rows, out: &mut Columns<'_>) {
     let (rows, blocks) = (activations.rows(), activations.blocks());
+    // Of the others unpacking costs less than what four rows' sums and a block of 8 rows spill.
+    let bytes = B::QUANTS == Quants::Bytes;
     // SAFETY: the caller's promise; the row ranges end at `rows`.
     unsafe {
         match rows {
             1 => return straight::<1, B>(weights, activations, out),
             2 => return straight::<2, B>(weights, activations, out),
             3 => return straight::<3, B>(weights, activations, out),
+            4 if bytes => return straight::<4, B>(weights, activations, out),
+            5 if bytes => return straight::<5, B>(weights, activations, out),
+            6 if bytes => return straight::<6, B>(weights, activations, out),
+            7 if bytes => return straight::<7, B>(weights, activations, out),
+            8 if bytes => return straight::<8, B>(weights, activations, out),
             _ => {}
         }
         let (row_stride, block_stride) = weights.strides(blocks);

@@ -1,5 +1,10 @@
 //! AVX2 and FMA: four weight rows times up to three activation rows in registers.
 
+#![allow(
+    clippy::needless_range_loop,
+    reason = "counted loops over the registers' arrays read as the arithmetic they are"
+)]
+
 use std::any::TypeId;
 use std::arch::x86_64::*;
 use std::cell::RefCell;

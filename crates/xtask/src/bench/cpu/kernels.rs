@@ -6,6 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
+use super::Figures;
 use super::table::{Side, Table};
 use crate::bench::peer::Peer;
 use crate::bench::stats::Better;
@@ -34,6 +35,15 @@ pub(super) const TESTS: [Test; 5] = [
 ];
 
 impl Test {
+    /// What kind of figures it gives.
+    pub(super) fn kind(self) -> Figures {
+        match self {
+            Self::Single { prompt: ..=512, depth: 0, .. } => Figures::Short,
+            Self::Single { .. } => Figures::Long,
+            Self::Batched { .. } => Figures::Batched,
+        }
+    }
+
     /// The row of a figure that a program calls `pp512`, `tg128` or `tg64x8`.
     fn row(self, figure: &str) -> String {
         let (Self::Single { depth, .. } | Self::Batched { depth }) = self;

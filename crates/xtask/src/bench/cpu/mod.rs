@@ -8,6 +8,7 @@ mod table;
 use std::path::PathBuf;
 
 use anyhow::Result;
+use clap::ValueEnum;
 
 use super::peer::Peer;
 use crate::process;
@@ -20,6 +21,21 @@ pub(super) struct Options {
     pub threads: usize,
     /// Parts of the names of the wanted files; empty for all.
     pub only: Vec<String>,
+    /// Empty for all.
+    pub figures: Vec<Figures>,
+}
+
+/// Kinds of figures, since all of them take minutes a file and round.
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+pub(super) enum Figures {
+    /// A prompt of 512 tokens and decoding from nothing
+    Short,
+    /// A prompt of 2048 tokens and decoding behind one
+    Long,
+    /// Several sequences at once
+    Batched,
+    /// The servers' start, first token and memory
+    Host,
 }
 
 /// Our programs.
@@ -30,7 +46,8 @@ struct Ours {
 
 /// Measures ours and, when there is one, `peer`, in turn in every round.
 pub(super) fn run(options: &Options, peer: Option<&Peer>) -> Result<()> {
-    let Options { rounds, threads, only } = options;
+    let Options { rounds, threads, only, figures } = options;
+    let wanted = |kind: Figures| figures.is_empty() || figures.contains(&kind);
     let ours = Ours {
         bench: process::release_example("reprise-model", "bench")?,
         server: process::release_server()?,
@@ -44,7 +61,7 @@ pub(super) fn run(options: &Options, peer: Option<&Peer>) -> Result<()> {
     for model in models::all(only)? {
         let name = models::name(&model);
         let (mut table, mut roof) = (Table::default(), Table::default());
-        for test in TESTS {
+        for test in TESTS.into_iter().filter(|test| wanted(test.kind())) {
             for _ in 0..*rounds {
                 kernels::ours(&ours.bench, &model, *threads, test, [&mut table, &mut roof])?;
                 if let Some(peer) = peer {
@@ -54,6 +71,9 @@ pub(super) fn run(options: &Options, peer: Option<&Peer>) -> Result<()> {
             table.print(&name);
         }
         roof.print(&name);
+        if !wanted(Figures::Host) {
+            continue;
+        }
         let chat = host::message(&ours.server, &model, *threads)?;
         let server = peer.and_then(|peer| peer.program("llama-server"));
         for _ in 0..*rounds {

@@ -103,6 +103,10 @@ unsafe fn product<B: SuperBlock>(weights: Panel<'_, B>, activations: &Q8KRows, o
             2 if weaves(B::FORMAT) => return straight::<2, B>(weights, activations, out),
             3 if weaves(B::FORMAT) => return straight::<3, B>(weights, activations, out),
             4 if weaves(B::FORMAT) => return straight::<4, B>(weights, activations, out),
+            5 if weaves(B::FORMAT) => return straight::<5, B>(weights, activations, out),
+            6 if weaves(B::FORMAT) => return straight::<6, B>(weights, activations, out),
+            7 if weaves(B::FORMAT) => return straight::<7, B>(weights, activations, out),
+            8 if weaves(B::FORMAT) => return straight::<8, B>(weights, activations, out),
             _ => {}
         }
         INTERLEAVED.with_borrow_mut(|panel| {

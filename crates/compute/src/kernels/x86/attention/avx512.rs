@@ -1,7 +1,4 @@
-//! AVX-512: up to three queries at a time, so that each key and value is loaded, and widened, once for all of them.
-//!
-//! Scores keep to eight lanes, the order in which every kernel adds them; 32 registers hold eight keys' sums of three
-//! queries. Values take 16 lanes, since no lane meets another there.
+//! AVX-512: 32 registers hold eight keys' sums of three queries. Values take 16 lanes, since no lane meets another there.
 
 #![allow(
     clippy::needless_range_loop,
@@ -13,7 +10,7 @@ use std::ops::Range;
 
 use half::f16;
 
-use super::{prefetch_at, transposed_sums};
+use super::{Element, Head, prefetch_at, transposed_sums};
 use crate::BLOCK_TOKENS;
 use crate::kernels::attention::{LANES, Running};
 use crate::kernels::math::{exp, tanh};
@@ -25,18 +22,8 @@ const KEYS: usize = 8;
 /// Floats of a register.
 const WIDE: usize = 16;
 
-/// What keys and values are stored as.
-pub(in crate::kernels) trait Element: Copy {
-    /// Whether they are read once, from memory, rather than again and again from the first cache.
-    const STREAMS: bool;
-
-    /// Eight of them.
-    ///
-    /// # Safety
-    /// They must be readable, and the machine have AVX-512.
-    #[allow(unsafe_code)]
-    unsafe fn eight(at: *const Self) -> __m256;
-
+/// Elements of which a register holds sixteen.
+pub(in crate::kernels) trait Wide: Element {
     /// Sixteen of them.
     ///
     /// # Safety
@@ -45,17 +32,7 @@ pub(in crate::kernels) trait Element: Copy {
     unsafe fn sixteen(at: *const Self) -> __m512;
 }
 
-impl Element for f32 {
-    const STREAMS: bool = false;
-
-    #[allow(unsafe_code)]
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512vl")]
-    unsafe fn eight(at: *const Self) -> __m256 {
-        // SAFETY: the caller's promise.
-        unsafe { _mm256_loadu_ps(at) }
-    }
-
+impl Wide for f32 {
     #[allow(unsafe_code)]
     #[inline]
     #[target_feature(enable = "avx512f,avx512vl")]
@@ -65,17 +42,7 @@ impl Element for f32 {
     }
 }
 
-impl Element for f16 {
-    const STREAMS: bool = true;
-
-    #[allow(unsafe_code)]
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512vl,f16c")]
-    unsafe fn eight(at: *const Self) -> __m256 {
-        // SAFETY: the caller's promise.
-        unsafe { _mm256_cvtph_ps(_mm_loadu_si128(at.cast())) }
-    }
-
+impl Wide for f16 {
     #[allow(unsafe_code)]
     #[inline]
     #[target_feature(enable = "avx512f,avx512vl,f16c")]
@@ -85,31 +52,11 @@ impl Element for f16 {
     }
 }
 
-/// One head of a block's keys and values, `row` elements from token to token.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::kernels) struct Head<'a, E> {
-    /// Keys from the head's first on.
-    pub(in crate::kernels) keys: &'a [E],
-    /// Values, likewise.
-    pub(in crate::kernels) values: &'a [E],
-    /// Elements from a token to the next.
-    pub(in crate::kernels) row: usize,
-    /// The same head of the block that will be read after this one.
-    pub(in crate::kernels) next: Option<[&'a [E]; 2]>,
-}
-
-impl<E> Head<'_, E> {
-    /// Keys and values of the next block, or once more of this one.
-    fn next(&self) -> [*const E; 2] {
-        self.next.unwrap_or([self.keys, self.values]).map(<[E]>::as_ptr)
-    }
-}
-
 /// Adds a block's visible tokens to the softmax of every query. The machine has AVX-512.
 ///
 /// # Panics
 /// If the head ends before its last token does.
-pub(in crate::kernels) fn attend<E: Element>(
+pub(in crate::kernels) fn attend<E: Wide>(
     queries: &[f32],
     head: Head<'_, E>,
     visible: &Range<usize>,
@@ -117,10 +64,8 @@ pub(in crate::kernels) fn attend<E: Element>(
     running: &mut [Running],
     out: &mut [f32],
 ) {
+    head.check(queries, visible, running, out);
     let width = queries.len() / running.len();
-    let needed = (BLOCK_TOKENS - 1) * head.row + width;
-    assert!(head.keys.len() >= needed && head.values.len() >= needed, "a block");
-    assert!(width.is_multiple_of(LANES) && out.len() == queries.len() && visible.end <= BLOCK_TOKENS);
     let parts = queries.chunks(QUERIES * width).zip(out.chunks_mut(QUERIES * width));
     for ((queries, out), running) in parts.zip(running.chunks_mut(QUERIES)) {
         // SAFETY: the instruction set was detected; the lengths were checked, and chunks are as many queries as `running`.
@@ -140,7 +85,7 @@ pub(in crate::kernels) fn attend<E: Element>(
 /// at that width.
 #[allow(unsafe_code)]
 #[target_feature(enable = "avx512f,avx512vl,avx2,fma,f16c")]
-unsafe fn attend_some<const Q: usize, E: Element>(
+unsafe fn attend_some<const Q: usize, E: Wide>(
     queries: &[f32],
     head: Head<'_, E>,
     visible: &Range<usize>,
@@ -201,7 +146,7 @@ unsafe fn attend_some<const Q: usize, E: Element>(
 #[allow(unsafe_code)]
 #[inline]
 #[target_feature(enable = "avx512f,avx512vl,avx2,fma,f16c")]
-unsafe fn scores8<const Q: usize, E: Element>(
+unsafe fn scores8<const Q: usize, E: Wide>(
     queries: &[f32],
     width: usize,
     keys: *const E,
@@ -245,7 +190,7 @@ struct Values<E> {
 #[allow(unsafe_code)]
 #[inline]
 #[target_feature(enable = "avx512f,avx512vl,avx2,fma,f16c")]
-unsafe fn add_values<const Q: usize, const V: usize, E: Element>(
+unsafe fn add_values<const Q: usize, const V: usize, E: Wide>(
     weights: &[[f32; BLOCK_TOKENS]; Q],
     corrections: &[f32; Q],
     visible: &Range<usize>,
@@ -288,7 +233,7 @@ unsafe fn add_values<const Q: usize, const V: usize, E: Element>(
 #[allow(unsafe_code)]
 #[inline]
 #[target_feature(enable = "avx512f,avx512vl,avx2,fma,f16c")]
-unsafe fn add_eight<const Q: usize, E: Element>(
+unsafe fn add_eight<const Q: usize, E: Wide>(
     weights: &[[f32; BLOCK_TOKENS]; Q],
     corrections: &[f32; Q],
     visible: &Range<usize>,
