@@ -19,8 +19,6 @@ use crate::kernels::math::sum8;
 const COLUMNS: usize = 4;
 /// Activation rows multiplied at a time.
 const TILE: usize = 3;
-/// Bytes of activations that are multiplied with a panel before the next: they stay in the second cache.
-const NEAR: usize = 128 * 1024;
 /// Bytes of a cache line.
 const LINE: usize = 64;
 /// How far ahead weights are asked for that are read in one stream.
@@ -53,28 +51,23 @@ pub(in crate::kernels) fn multiply<T: Float>(weights: &[T], width: usize, x: &[f
 fn product<T: Float>(weights: &[T], width: usize, x: &[f32], out: &mut Columns<'_>) {
     let rows = x.len() / width;
     let columns = weights.len() / width;
-    // Whole tiles, so that only the last rows are fewer.
-    let taken_rows = (NEAR / (width * size_of::<f32>()) / TILE).max(1) * TILE;
-    for first in (0..rows).step_by(taken_rows) {
-        let end = rows.min(first + taken_rows);
-        let mut column = 0;
-        while column < columns {
-            let taken = if column + COLUMNS <= columns { COLUMNS } else { 1 };
-            let weights = &weights[column * width..(column + taken) * width];
-            let mut row = first;
-            while row < end {
-                let step = if row + TILE <= end { TILE } else { 1 };
-                let x = &x[row * width..(row + step) * width];
-                match (taken, step) {
-                    (COLUMNS, TILE) => tile::<COLUMNS, TILE, T>(weights, width, x, column, row, out),
-                    (COLUMNS, _) => tile::<COLUMNS, 1, T>(weights, width, x, column, row, out),
-                    (_, TILE) => tile::<1, TILE, T>(weights, width, x, column, row, out),
-                    _ => tile::<1, 1, T>(weights, width, x, column, row, out),
-                }
-                row += step;
+    let mut column = 0;
+    while column < columns {
+        let taken = if column + COLUMNS <= columns { COLUMNS } else { 1 };
+        let weights = &weights[column * width..(column + taken) * width];
+        let mut row = 0;
+        while row < rows {
+            let step = if row + TILE <= rows { TILE } else { 1 };
+            let x = &x[row * width..(row + step) * width];
+            match (taken, step) {
+                (COLUMNS, TILE) => tile::<COLUMNS, TILE, T>(weights, width, x, column, row, out),
+                (COLUMNS, _) => tile::<COLUMNS, 1, T>(weights, width, x, column, row, out),
+                (_, TILE) => tile::<1, TILE, T>(weights, width, x, column, row, out),
+                _ => tile::<1, 1, T>(weights, width, x, column, row, out),
             }
-            column += taken;
+            row += step;
         }
+        column += taken;
     }
 }
 

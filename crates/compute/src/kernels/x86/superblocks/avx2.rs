@@ -158,23 +158,15 @@ unsafe fn straight<const R: usize, B: SuperBlock>(
             *by = &rows[r * blocks + index];
         }
         for (half, sums) in sums.iter_mut().enumerate() {
-            let scaled = [_mm256_setzero_si256(); R];
+            let ahead = Part { ahead, index, first: half * QUADS };
             // SAFETY: the caller's promise.
             unsafe {
                 if weights.order == Order::Woven {
                     let rows = packed::Woven::of(&weights, half, index, blocks);
-                    packed::heads::<B, _>(rows, &mut heads);
-                    let mut products =
-                        Products::<R, B> { heads: &heads, by, scaled, ahead, index, half, taken: 0 };
-                    packed::quads::<B, _, _>(rows, &mut products);
-                    finish::<R, B>(&heads, by, products.scaled, sums);
+                    multiply_block::<R, B, _>(rows, by, ahead, &mut heads, sums);
                 } else {
                     let rows = packed::Apart::of(&weights, half, index, blocks);
-                    packed::heads::<B, _>(rows, &mut heads);
-                    let mut products =
-                        Products::<R, B> { heads: &heads, by, scaled, ahead, index, half, taken: 0 };
-                    packed::quads::<B, _, _>(rows, &mut products);
-                    finish::<R, B>(&heads, by, products.scaled, sums);
+                    multiply_block::<R, B, _>(rows, by, ahead, &mut heads, sums);
                 }
             }
         }
@@ -184,17 +176,44 @@ unsafe fn straight<const R: usize, B: SuperBlock>(
     }
 }
 
+/// Adds the products of one block of 8 rows as its quants come apart; `heads` is room for its scales.
+///
+/// # Safety
+/// AVX2, FMA and F16C must be there, and `rows` be blocks of `B`, of a format that is taken [apart](weaves).
+#[allow(unsafe_code)]
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn multiply_block<const R: usize, B: SuperBlock, W: packed::Rows>(
+    rows: W,
+    by: [&Q8K; R],
+    ahead: Part<B>,
+    heads: &mut Heads,
+    sums: &mut [__m256; R],
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        packed::heads::<B, _>(rows, heads);
+        let mut products = Products::<R, B> { heads, by, scaled: [_mm256_setzero_si256(); R], ahead };
+        packed::quads::<B, _, _>(rows, &mut products);
+        finish::<R, B>(products.heads, by, products.scaled, sums);
+    }
+}
+
+/// What of the weights that follow is asked for next.
+struct Part<B> {
+    ahead: Ahead<B>,
+    index: usize,
+    /// Of twice [`QUADS`] parts.
+    first: usize,
+}
+
 /// Multiplies quants as they come, and asks for a part of what follows each time.
 struct Products<'a, const R: usize, B> {
     heads: &'a Heads,
     by: [&'a Q8K; R],
     /// Sums of scaled products.
     scaled: [__m256i; R],
-    ahead: Ahead<B>,
-    index: usize,
-    half: usize,
-    /// How many quads came.
-    taken: usize,
+    ahead: Part<B>,
 }
 
 impl<const R: usize, B: SuperBlock> Take for Products<'_, R, B> {
@@ -202,8 +221,9 @@ impl<const R: usize, B: SuperBlock> Take for Products<'_, R, B> {
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
     unsafe fn take(&mut self, word: usize, quad: [__m256i; 4]) {
-        self.ahead.part(self.index, self.half * QUADS + self.taken, 2 * QUADS);
-        self.taken += 1;
+        let Part { ahead, index, first } = &mut self.ahead;
+        ahead.part(*index, *first, 2 * QUADS);
+        *first += 1;
         let scales = load(&self.heads.scales[word * 4 / B::SPAN]);
         for r in 0..R {
             let fours = &self.by[r].quants.as_chunks::<16>().0[word / 4].as_chunks::<4>().0;
