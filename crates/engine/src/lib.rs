@@ -45,7 +45,8 @@ pub use reprise_kv::Tenant;
 pub use reprise_kv::image::StateKey;
 pub use request::{Generate, Limits, Probabilities};
 pub use seams::{
-    BlockStore, BlockStoreStats, Clock, MemoryBlocks, MemoryStore, SlotStore, StoreError, Stores,
+    BlockQueue, BlockStore, BlockStoreStats, Clock, MemoryBlocks, MemoryStore, QueuedBlock, SlotStore,
+    StoreError, Stores,
 };
 pub use sizing::{Plan, Sizing, SizingError};
 pub use snapshot::{Metrics, SlotSnapshot, SlotTask, Speculated};

@@ -1,8 +1,10 @@
 //! What the engine takes from its host: a clock, a place for slot images, and one for the prompt cache's blocks.
 
 mod blocks;
+mod queue;
 
 pub use blocks::{BlockStore, BlockStoreStats, MemoryBlocks};
+pub use queue::{BlockQueue, QueuedBlock};
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

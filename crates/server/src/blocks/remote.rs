@@ -4,7 +4,7 @@
 //! WebDAV's methods. It keeps to a budget of its own; a block that it has dropped is computed anew, as one that was
 //! damaged on the way is. Whoever may write there can make this server compute more, not answer otherwise.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -13,12 +13,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use futures::channel::oneshot;
-use reprise_engine::{BlockStore, BlockStoreStats};
+use reprise_engine::{BlockQueue, BlockStore, BlockStoreStats};
 use reprise_kv::stored::BlockKey;
 use ureq::http::{StatusCode, Uri};
 
 use super::folder::LARGEST;
-use super::shared::length;
 
 /// Longest wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -50,11 +49,9 @@ struct Remote {
     state: Mutex<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
-    queue: HashMap<BlockKey, Vec<Bytes>>,
-    /// Bytes in the queue.
-    queued: u64,
+    queue: BlockQueue,
     /// Blocks that were there when they were last asked for.
     seen: HashSet<BlockKey>,
     bytes: u64,
@@ -81,8 +78,8 @@ impl UrlBlocks {
             .timeout_global(Some(PATIENCE))
             .build()
             .into();
-        let remote =
-            Arc::new(Remote { agent, url: url.trim_end_matches('/').to_owned(), state: Mutex::default() });
+        let (url, state) = (url.trim_end_matches('/').to_owned(), Mutex::new(State::new()));
+        let remote = Arc::new(Remote { agent, url, state });
         let ((write, writes), (ask, asks)) = (channel(), channel());
         let asks = Arc::new(Mutex::new(asks));
         let mut threads = vec![spawn("cache-write", &remote, &Arc::new(Mutex::new(writes)))?];
@@ -163,16 +160,16 @@ impl Remote {
 
     /// Writes a block of the queue.
     fn write(&self, key: &BlockKey) {
-        let Some(parts) = self.state().queue.get(key).cloned() else { return };
+        let Some(block) = self.state().queue.get(key).cloned() else { return };
         let written = self.has(key)
             || self
                 .answered("write", || {
-                    Ok(self.agent.put(self.object(key)).send(&parts.concat()[..])?.status())
+                    Ok(self.agent.put(self.object(key)).send(&block.joined()[..])?.status())
                 })
                 .is_some_and(|status| self.accepted(key, status));
         let mut state = self.state();
-        if state.unqueue(key) && written {
-            state.bytes += length(&parts);
+        if state.queue.remove(key) && written {
+            state.bytes += block.bytes();
             state.seen.insert(*key);
         } else {
             state.dropped += 1;
@@ -219,12 +216,16 @@ impl Remote {
 }
 
 impl State {
-    fn unqueue(&mut self, key: &BlockKey) -> bool {
-        let parts = self.queue.remove(key);
-        if let Some(parts) = &parts {
-            self.queued -= length(parts);
+    fn new() -> Self {
+        Self {
+            queue: BlockQueue::new(QUEUE, LARGEST),
+            seen: HashSet::new(),
+            bytes: 0,
+            dropped: 0,
+            damaged: 0,
+            silent_since: None,
+            closed: false,
         }
-        parts.is_some()
     }
 }
 
@@ -237,37 +238,34 @@ impl BlockStore for UrlBlocks {
     async fn read(&self, key: &BlockKey) -> Option<Bytes> {
         let (queued, key) = (self.remote.state().queue.get(key).cloned(), *key);
         match queued {
-            Some(parts) => Some(parts.concat().into()),
+            Some(block) => Some(block.joined()),
             None => self.ask(move |remote| remote.read(&key)).await?,
         }
     }
 
     fn write(&self, key: BlockKey, parts: Vec<Bytes>) -> bool {
-        let bytes = length(&parts);
         {
             let mut state = self.remote.state();
-            if state.queue.contains_key(&key) || state.seen.contains(&key) {
+            if state.queue.contains(&key) || state.seen.contains(&key) {
                 return false;
             }
-            if bytes > LARGEST || state.queued + bytes > QUEUE {
+            if !state.queue.push(key, parts) {
                 state.dropped += 1;
                 return false;
             }
-            state.queued += bytes;
-            state.queue.insert(key, parts);
         }
         self.order(move |remote| remote.write(&key))
     }
 
     fn holds(&self, key: &BlockKey) -> bool {
         let state = self.remote.state();
-        state.queue.contains_key(key) || state.seen.contains(key)
+        state.queue.contains(key) || state.seen.contains(key)
     }
 
     fn discard(&self, key: &BlockKey) {
         let mut state = self.remote.state();
         state.seen.remove(key);
-        state.unqueue(key);
+        state.queue.remove(key);
         state.damaged += 1;
         drop(state);
         let key = *key;

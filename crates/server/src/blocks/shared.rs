@@ -1,13 +1,12 @@
 //! What the store and its threads know together, behind one lock that is never held over IO.
 
-use std::collections::HashMap;
 use std::io::{self, ErrorKind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use reprise_engine::BlockStoreStats;
+use reprise_engine::{BlockQueue, BlockStoreStats};
 use reprise_kv::stored::{BlockIndex, BlockKey, Claim};
 
 use super::folder::{Folder, LARGEST, now};
@@ -42,30 +41,22 @@ pub(super) struct Shared {
     closed: AtomicBool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     index: BlockIndex,
-    queue: HashMap<BlockKey, Vec<Bytes>>,
-    /// Bytes in the queue.
-    queued: u64,
+    queue: BlockQueue,
     dropped: u64,
     damaged: u64,
 }
 
-impl State {
-    fn unqueue(&mut self, key: &BlockKey) {
-        if let Some(parts) = self.queue.remove(key) {
-            self.queued -= length(&parts);
-        }
-    }
-}
-
 impl Shared {
     pub(super) fn new(folder: Folder, limits: Limits) -> Self {
+        let largest = limits.budget.unwrap_or(u64::MAX).min(LARGEST);
+        let queue = BlockQueue::new(limits.queue, largest);
         Self {
             folder,
             limits,
-            state: Mutex::default(),
+            state: State { index: BlockIndex::default(), queue, dropped: 0, damaged: 0 }.into(),
             complained: Mutex::default(),
             closed: AtomicBool::new(false),
         }
@@ -86,53 +77,46 @@ impl Shared {
 
     pub(super) fn knows(&self, key: &BlockKey) -> bool {
         let state = self.state();
-        state.queue.contains_key(key) || state.index.contains(key)
+        state.queue.contains(key) || state.index.contains(key)
     }
 
     /// The files are asked, not the index: other servers write and remove them, too.
     pub(super) fn seems_to_have(&self, key: &BlockKey) -> bool {
-        self.state().queue.contains_key(key) || self.folder.used(key).is_some()
+        self.state().queue.contains(key) || self.folder.used(key).is_some()
     }
 
     /// The bytes of a block that is not written yet.
     pub(super) fn queued(&self, key: &BlockKey) -> Option<Bytes> {
-        let parts = self.state().queue.get(key).cloned()?;
-        Some(parts.concat().into())
+        let block = self.state().queue.get(key).cloned()?;
+        Some(block.joined())
     }
 
     /// Takes a block into the queue, unless it is known or there is no room.
     pub(super) fn queue(&self, key: BlockKey, parts: Vec<Bytes>) -> bool {
-        let bytes = length(&parts);
-        let most = self.limits.budget.unwrap_or(u64::MAX).min(LARGEST);
-        let fits = bytes <= most && claim(&parts).is_some_and(|claim| claim.key == key);
         let mut state = self.state();
-        if state.queue.contains_key(&key) || state.index.contains(&key) {
+        if state.queue.contains(&key) || state.index.contains(&key) {
             return false;
         }
-        if !fits || state.queued + bytes > self.limits.queue {
-            state.dropped += 1;
-            return false;
-        }
-        state.queued += bytes;
-        state.queue.insert(key, parts);
-        true
+        let taken = state.queue.push(key, parts);
+        state.dropped += u64::from(!taken);
+        taken
     }
 
     /// Writes a block of the queue, unless another server has.
     pub(super) fn write(&self, key: &BlockKey) {
-        let Some(parts) = self.state().queue.get(key).cloned() else { return };
-        let bytes = length(&parts);
-        let written = claim(&parts).filter(|claim| {
-            // What is about to be followed must not make way for what follows.
-            self.state().index.touch(&claim.parent, now());
-            self.folder.has(claim, bytes) || (self.make_room(bytes) && self.create(key, &parts))
-        });
+        let Some(block) = self.state().queue.get(key).cloned() else { return };
+        let (claim, bytes) = (block.claim, block.bytes());
+        // What is about to be followed must not make way for what follows.
+        self.state().index.touch(&claim.parent, now());
+        let written =
+            self.folder.has(&claim, bytes) || (self.make_room(bytes) && self.create(key, block.parts()));
         let mut state = self.state();
-        match written {
-            Some(claim) => state.index.insert(*key, claim.parent, claim.depth, bytes, now()),
-            None => state.dropped += 1,
+        // It may have been discarded in the meantime.
+        if state.queue.remove(key) && written {
+            state.index.insert(*key, claim.parent, claim.depth, bytes, now());
+        } else {
+            state.dropped += 1;
         }
-        state.unqueue(key);
     }
 
     fn create(&self, key: &BlockKey, parts: &[Bytes]) -> bool {
@@ -193,7 +177,7 @@ impl Shared {
         {
             let mut state = self.state();
             state.index.forget(key);
-            state.unqueue(key);
+            state.queue.remove(key);
             state.damaged += 1;
         }
         if let Err(error) = self.folder.remove(key) {
@@ -242,13 +226,4 @@ impl Shared {
             tracing::warn!(%error, block = %key, "the prompt cache on disk: a block could not be {what}");
         }
     }
-}
-
-pub(super) fn length(parts: &[Bytes]) -> u64 {
-    parts.iter().map(|part| part.len() as u64).sum()
-}
-
-fn claim(parts: &[Bytes]) -> Option<Claim> {
-    let head: Vec<u8> = parts.iter().flatten().copied().take(Claim::LEN).collect();
-    Claim::of(&head)
 }

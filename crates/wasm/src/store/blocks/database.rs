@@ -6,12 +6,11 @@
 use bytes::Bytes;
 use idb::{Database, Transaction, TransactionMode};
 use js_sys::Uint8Array;
-use reprise_engine::StoreError;
+use reprise_engine::{QueuedBlock, StoreError};
 use reprise_kv::stored::{BlockIndex, BlockKey, Claim};
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::{JsCast, JsValue};
 
-use super::length;
 use crate::clock;
 use crate::store::database::{Refusal, committed, failed, open};
 
@@ -74,10 +73,10 @@ impl Blocks {
     }
 
     /// Writes a block, or only what is known of it.
-    pub(super) async fn put(&self, info: &Info, parts: Option<&[Bytes]>) -> Result<(), Refusal> {
+    pub(super) async fn put(&self, info: &Info, block: Option<&QueuedBlock>) -> Result<(), Refusal> {
         let key = JsValue::from(&info.key);
         let value = serde_wasm_bindgen::to_value(info).map_err(failed)?;
-        let block = parts.map(joined);
+        let block = block.map(joined);
         let transaction = self.begin(TransactionMode::ReadWrite)?;
         transaction.object_store(INFOS).map_err(failed)?.put(&value, Some(&key)).map_err(failed)?;
         if let Some(block) = block {
@@ -124,12 +123,12 @@ impl Drop for Blocks {
 }
 
 /// All parts in one array of the browser's.
-fn joined(parts: &[Bytes]) -> JsValue {
-    let block = Uint8Array::new_with_length(length(parts) as u32);
+fn joined(block: &QueuedBlock) -> JsValue {
+    let array = Uint8Array::new_with_length(block.bytes() as u32);
     let mut at = 0;
-    for part in parts {
-        block.subarray(at, at + part.len() as u32).copy_from(part);
+    for part in block.parts() {
+        array.subarray(at, at + part.len() as u32).copy_from(part);
         at += part.len() as u32;
     }
-    block.into()
+    array.into()
 }

@@ -6,13 +6,13 @@
 mod database;
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt::Display;
 use std::rc::Rc;
 
 use bytes::Bytes;
 use futures::channel::oneshot;
-use reprise_engine::{BlockStore, BlockStoreStats, StoreError};
+use reprise_engine::{BlockQueue, BlockStore, BlockStoreStats, StoreError};
 use reprise_kv::stored::{BlockIndex, BlockKey, Claim};
 use wasm_bindgen_futures::spawn_local;
 
@@ -42,12 +42,10 @@ struct Inner {
     complained: Cell<u64>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     index: BlockIndex,
-    queue: HashMap<BlockKey, Vec<Bytes>>,
-    /// Bytes in the queue.
-    queued: u64,
+    queue: BlockQueue,
     orders: VecDeque<Order>,
     /// Somebody carries the orders out.
     working: bool,
@@ -75,7 +73,7 @@ impl IdbBlocks {
     /// When the browser has no IndexedDB for this page, or does not let it be read.
     pub(crate) async fn open(namespace: &str, budget: Option<u64>) -> Result<Self, StoreError> {
         let database = Blocks::open(namespace).await?;
-        let mut state = State::default();
+        let mut state = State::new(budget);
         database.infos().await?.iter().for_each(|info| info.enter(&mut state.index));
         let inner = Inner { database, budget, state: state.into(), complained: Cell::default() };
         inner.make_room(0).await?;
@@ -120,19 +118,18 @@ impl Inner {
     }
 
     async fn write(&self, key: &BlockKey) -> Result<(), Refusal> {
-        let Some(parts) = self.state.borrow().queue.get(key).cloned() else { return Ok(()) };
-        let (bytes, now) = (length(&parts), clock::unix_seconds());
-        let Some(claim) = claim(&parts) else { return Ok(()) };
+        let Some(block) = self.state.borrow().queue.get(key).cloned() else { return Ok(()) };
+        let (claim, bytes, now) = (block.claim, block.bytes(), clock::unix_seconds());
         // What is about to be followed must not make way for what follows.
         self.state.borrow_mut().index.touch(&claim.parent, now);
         let info = Info::new(&claim, bytes, now);
         let result = match self.make_room(bytes).await {
-            Ok(true) => self.database.put(&info, Some(&parts)).await.map(|()| true),
+            Ok(true) => self.database.put(&info, Some(&block)).await.map(|()| true),
             other => other.map_err(Refusal::from),
         };
         let mut state = self.state.borrow_mut();
         // It may have been discarded in the meantime; then its removal is the next order.
-        if state.unqueue(key) && matches!(result, Ok(true)) {
+        if state.queue.remove(key) && matches!(result, Ok(true)) {
             info.enter(&mut state.index);
         } else {
             state.dropped += 1;
@@ -182,16 +179,19 @@ impl Inner {
 }
 
 impl State {
-    fn holds(&self, key: &BlockKey) -> bool {
-        self.queue.contains_key(key) || self.index.contains(key)
+    fn new(budget: Option<u64>) -> Self {
+        Self {
+            index: BlockIndex::default(),
+            queue: BlockQueue::new(QUEUE, budget.unwrap_or(u64::MAX)),
+            orders: VecDeque::new(),
+            working: false,
+            dropped: 0,
+            damaged: 0,
+        }
     }
 
-    fn unqueue(&mut self, key: &BlockKey) -> bool {
-        let parts = self.queue.remove(key);
-        if let Some(parts) = &parts {
-            self.queued -= length(parts);
-        }
-        parts.is_some()
+    fn holds(&self, key: &BlockKey) -> bool {
+        self.queue.contains(key) || self.index.contains(key)
     }
 
     /// Strikes blocks off, those that were used last before `before`, until there is room for `wanted` bytes: which, and
@@ -226,8 +226,8 @@ impl BlockStore for IdbBlocks {
 
     async fn read(&self, key: &BlockKey) -> Option<Bytes> {
         let queued = self.0.state.borrow().queue.get(key).cloned();
-        if let Some(parts) = queued {
-            return Some(parts.concat().into());
+        if let Some(block) = queued {
+            return Some(block.joined());
         }
         let block = self.0.read(key).await;
         let now = clock::unix_seconds();
@@ -241,20 +241,15 @@ impl BlockStore for IdbBlocks {
     }
 
     fn write(&self, key: BlockKey, parts: Vec<Bytes>) -> bool {
-        let bytes = length(&parts);
-        let fits = self.0.budget.is_none_or(|budget| bytes <= budget)
-            && claim(&parts).is_some_and(|claim| claim.key == key);
         {
             let mut state = self.0.state.borrow_mut();
             if state.holds(&key) {
                 return false;
             }
-            if !fits || state.queued + bytes > QUEUE {
+            if !state.queue.push(key, parts) {
                 state.dropped += 1;
                 return false;
             }
-            state.queued += bytes;
-            state.queue.insert(key, parts);
         }
         self.order(Order::Write(key));
         true
@@ -268,7 +263,7 @@ impl BlockStore for IdbBlocks {
         {
             let mut state = self.0.state.borrow_mut();
             state.index.forget(key);
-            state.unqueue(key);
+            state.queue.remove(key);
             state.damaged += 1;
         }
         self.order(Order::Remove(*key));
@@ -291,14 +286,4 @@ impl BlockStore for IdbBlocks {
             damaged: state.damaged,
         }
     }
-}
-
-fn length(parts: &[Bytes]) -> u64 {
-    parts.iter().map(|part| part.len() as u64).sum()
-}
-
-/// What a block says of itself.
-fn claim(parts: &[Bytes]) -> Option<Claim> {
-    let head: Vec<u8> = parts.iter().flatten().copied().take(Claim::LEN).collect();
-    Claim::of(&head)
 }
