@@ -65,6 +65,10 @@ pub(crate) struct Stored<'a> {
 }
 
 /// Whether the kernel multiplies `queries` queries of `head_dim` elements faster with what is stored than with a widened copy.
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    allow(unused_variables, reason = "elsewhere no kernel reads them so")
+)]
 pub(crate) fn reads_stored(isa: Isa, queries: usize, head_dim: usize) -> bool {
     match isa {
         #[cfg(target_arch = "x86_64")]
