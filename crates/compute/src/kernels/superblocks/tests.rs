@@ -98,9 +98,10 @@ fn candle_blocks<C: GgmlType>(bytes: &[u8]) -> Vec<C> {
 }
 
 fn agrees<B: Factors, C: GgmlType<VecDotType = k_quants::BlockQ8K>>() {
-    for (columns, width, rows) in
-        [(16, 512, 1), (37, 256, 9), (16, 1536, 13), (1, 256, 3), (50, 512, 4), (33, 2048, 2)]
-    {
+    let shapes = [(16, 512, 1), (37, 256, 9), (16, 1536, 13), (1, 256, 3), (50, 512, 4), (33, 2048, 2)];
+    // Kernels have a way of their own for each number of rows up to 8.
+    let few = (5..=8).map(|rows| (16 + rows, 768, rows));
+    for (columns, width, rows) in shapes.into_iter().chain(few) {
         let blocks = width / SUPERBLOCK;
         let weights = weights::<B>(columns * blocks, columns as u32);
         let x = activations(rows, width);
