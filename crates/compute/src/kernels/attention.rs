@@ -7,7 +7,7 @@ use half::slice::HalfFloatSliceExt;
 
 use super::math::{exp, larger, sum8, tanh, tree8};
 #[cfg(target_arch = "x86_64")]
-use super::x86::attention::{Head, avx2, avx512};
+use super::x86::attention::{self, Head};
 use super::{Isa, cells};
 use crate::{BLOCK_TOKENS, KvType};
 
@@ -162,13 +162,9 @@ pub(crate) fn attend(
     let elements = BLOCK_TOKENS * width;
     assert!(block.keys.len() == elements && block.values.len() == elements, "a block");
     #[cfg(target_arch = "x86_64")]
-    {
+    if isa != Isa::Portable {
         let head = Head { keys: block.keys, values: block.values, row: width, next: None };
-        match isa {
-            Isa::Avx512Vnni => return avx512::attend(queries, head, visible, softcap, running, out),
-            Isa::Avx2 => return avx2::attend(queries, head, visible, softcap, running, out),
-            Isa::Portable => {}
-        }
+        return attention::attend(isa, queries, head, visible, softcap, running, out);
     }
     let rows = queries.chunks_exact(width).zip(out.chunks_exact_mut(width));
     for ((query, out), running) in rows.zip(running) {
@@ -196,16 +192,12 @@ fn attend_stored(
     running: &mut [Running],
     out: &mut [f32],
 ) {
-    #[cfg(target_arch = "x86_64")]
-    let head = {
-        let Stored { keys, values, row, next } = block;
-        Head { keys, values, row, next }
-    };
     match isa {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512Vnni => avx512::attend(queries, head, visible, softcap, running, out),
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => avx2::attend(queries, head, visible, softcap, running, out),
+        Isa::Avx2 | Isa::Avx512Vnni => {
+            let Stored { keys, values, row, next } = block;
+            attention::attend(isa, queries, Head { keys, values, row, next }, visible, softcap, running, out);
+        }
         _ => unreachable!("`reads_stored` is false for {}", isa.name()),
     }
 }

@@ -3,15 +3,18 @@
 //!
 //! Scores are summed in eight lanes whatever the registers' width, the order in which every kernel adds them.
 
-pub(in crate::kernels) mod avx2;
-pub(in crate::kernels) mod avx512;
+mod avx2;
+mod avx512;
 
 use std::arch::x86_64::*;
 use std::ops::Range;
 
 use half::f16;
 
+use self::avx512::Wide;
+use super::stream::LINE;
 use crate::BLOCK_TOKENS;
+use crate::kernels::Isa;
 use crate::kernels::attention::{LANES, Running};
 
 /// Converts eight elements at a time; both slices are equally long.
@@ -48,13 +51,33 @@ pub(in crate::kernels) fn prefetch(head: &[u8]) {
 /// As [`prefetch`], of so many elements that need not be there.
 #[inline(always)]
 fn prefetch_at<E>(at: *const E, elements: usize) {
-    const LINE: usize = 64;
     for line in 0..(elements * size_of::<E>()).div_ceil(LINE) {
         // SAFETY: a prefetch of any address, mapped or not, changes nothing but the caches.
         #[allow(unsafe_code)]
         unsafe {
             _mm_prefetch::<_MM_HINT_T1>(at.cast::<i8>().wrapping_add(line * LINE));
         }
+    }
+}
+
+/// Adds a block's visible tokens to the softmax of every query, by the kernel for `isa`, which this machine has and is not the
+/// portable one.
+///
+/// # Panics
+/// If the head ends before its last token does.
+pub(in crate::kernels) fn attend<E: Wide>(
+    isa: Isa,
+    queries: &[f32],
+    head: Head<'_, E>,
+    visible: &Range<usize>,
+    softcap: Option<f32>,
+    running: &mut [Running],
+    out: &mut [f32],
+) {
+    match isa {
+        Isa::Avx512Vnni => avx512::attend(queries, head, visible, softcap, running, out),
+        Isa::Avx2 => avx2::attend(queries, head, visible, softcap, running, out),
+        Isa::Portable => unreachable!("it takes one query at a time"),
     }
 }
 
@@ -123,6 +146,16 @@ impl<E> Head<'_, E> {
         assert!(width.is_multiple_of(LANES) && queries.len() == width * running.len(), "padded heads");
         assert!(out.len() == queries.len() && visible.end <= BLOCK_TOKENS, "tokens of the block");
     }
+}
+
+/// Where the values of one part of a head are and go.
+#[derive(Clone, Copy)]
+struct Values<E> {
+    values: *const E,
+    next: *const E,
+    row: usize,
+    out: *mut f32,
+    width: usize,
 }
 
 /// Lane `t` of the result is the tree sum of `sums[t]`: each step adds neighbouring lanes.

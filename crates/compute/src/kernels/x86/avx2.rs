@@ -191,7 +191,7 @@ unsafe fn tile<const R: usize, B: Block32>(
 /// Writes the sums of 8 columns, as far as there are columns.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn store<const R: usize>(sums: [__m256; R], half: usize, row: usize, out: &mut Columns<'_>) {
+pub(super) fn store<const R: usize>(sums: [__m256; R], half: usize, row: usize, out: &mut Columns<'_>) {
     if half * HALF >= out.width() {
         return;
     }

@@ -11,6 +11,7 @@ use std::cell::RefCell;
 
 use half::{bf16, f16};
 
+use super::stream::{AHEAD, LINE};
 use crate::kernels::columns::Columns;
 use crate::kernels::floats::{Float, LANES};
 use crate::kernels::math::sum8;
@@ -19,10 +20,6 @@ use crate::kernels::math::sum8;
 const COLUMNS: usize = 4;
 /// Activation rows multiplied at a time.
 const TILE: usize = 3;
-/// Bytes of a cache line.
-const LINE: usize = 64;
-/// How far ahead weights are asked for that are read in one stream.
-const AHEAD: usize = 3072;
 /// Activation rows from which converting 16-bit weights to f32 first pays.
 const WIDEN_ROWS: usize = 4;
 

@@ -6,7 +6,9 @@ use std::marker::PhantomData;
 use crate::kernels::panel::{Order, PANEL, Panel};
 
 /// Bytes ahead in one stream: far enough for memory, near enough to be still in the first cache when they are wanted.
-const AHEAD: usize = 3072;
+pub(super) const AHEAD: usize = 3072;
+/// Bytes of a cache line.
+pub(super) const LINE: usize = 64;
 /// The same in blocks of 16 rows, for those that are larger.
 const BLOCKS_AHEAD: usize = 3;
 
@@ -47,7 +49,6 @@ impl<B> Ahead<B> {
     /// As [`Ahead::prefetch`], of the block one of so many parts: too many lines asked for at once have to wait.
     #[inline(always)]
     pub(super) fn part(self, index: usize, part: usize, parts: usize) {
-        const LINE: usize = 64;
         let bytes = PANEL * size_of::<B>();
         let next = self.first.wrapping_add(index * bytes);
         let lines = bytes.div_ceil(LINE);

@@ -8,7 +8,7 @@
 use std::arch::x86_64::*;
 use std::ops::Range;
 
-use super::{Element, Head, prefetch_at, transposed_sums4};
+use super::{Element, Head, Values, prefetch_at, transposed_sums4};
 use crate::BLOCK_TOKENS;
 use crate::kernels::attention::{LANES, Running, softmax};
 
@@ -135,16 +135,6 @@ unsafe fn scores_of<const Q: usize, const G: usize, E: Element>(
         }
     }
     sums
-}
-
-/// Where the values of one part of a head are and go.
-#[derive(Clone, Copy)]
-struct Values<E> {
-    values: *const E,
-    next: *const E,
-    row: usize,
-    out: *mut f32,
-    width: usize,
 }
 
 /// `out = out * correction + sum of weight * value` over the visible tokens, for `V` registers of every query's head.

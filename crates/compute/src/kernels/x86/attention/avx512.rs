@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use half::f16;
 
-use super::{Element, Head, prefetch_at, transposed_sums};
+use super::{Element, Head, Values, prefetch_at, transposed_sums};
 use crate::BLOCK_TOKENS;
 use crate::kernels::attention::{LANES, Running};
 use crate::kernels::math::{exp, tanh};
@@ -170,16 +170,6 @@ unsafe fn scores8<const Q: usize, E: Wide>(
         #[inline(always)]
         |sums| transposed_sums(sums),
     )
-}
-
-/// Where the values of one part of a head are and go.
-#[derive(Clone, Copy)]
-struct Values<E> {
-    values: *const E,
-    next: *const E,
-    row: usize,
-    out: *mut f32,
-    width: usize,
 }
 
 /// `out = out * correction + sum of weight * value` over the visible tokens, for `V` registers of every query's head.

@@ -17,7 +17,7 @@ use std::cell::RefCell;
 use bytemuck::Zeroable;
 
 use self::packed::Take;
-use super::super::avx2::transpose;
+use super::super::avx2::{self, transpose};
 use super::super::stream::Ahead;
 use super::weaves;
 use crate::kernels::columns::Columns;
@@ -98,16 +98,18 @@ unsafe fn product<B: SuperBlock>(weights: Panel<'_, B>, activations: &Q8KRows, o
     let (rows, blocks) = (activations.rows(), activations.blocks());
     // SAFETY: the caller's promise.
     unsafe {
-        match rows {
-            1 if weaves(B::FORMAT) => return straight::<1, B>(weights, activations, out),
-            2 if weaves(B::FORMAT) => return straight::<2, B>(weights, activations, out),
-            3 if weaves(B::FORMAT) => return straight::<3, B>(weights, activations, out),
-            4 if weaves(B::FORMAT) => return straight::<4, B>(weights, activations, out),
-            5 if weaves(B::FORMAT) => return straight::<5, B>(weights, activations, out),
-            6 if weaves(B::FORMAT) => return straight::<6, B>(weights, activations, out),
-            7 if weaves(B::FORMAT) => return straight::<7, B>(weights, activations, out),
-            8 if weaves(B::FORMAT) => return straight::<8, B>(weights, activations, out),
-            _ => {}
+        if weaves(B::FORMAT) {
+            match rows {
+                1 => return straight::<1, B>(weights, activations, out),
+                2 => return straight::<2, B>(weights, activations, out),
+                3 => return straight::<3, B>(weights, activations, out),
+                4 => return straight::<4, B>(weights, activations, out),
+                5 => return straight::<5, B>(weights, activations, out),
+                6 => return straight::<6, B>(weights, activations, out),
+                7 => return straight::<7, B>(weights, activations, out),
+                8 => return straight::<8, B>(weights, activations, out),
+                _ => {}
+            }
         }
         INTERLEAVED.with_borrow_mut(|panel| {
             if panel.len() < blocks {
@@ -153,10 +155,7 @@ unsafe fn straight<const R: usize, B: SuperBlock>(
     let mut heads = Heads::ZERO;
     let mut sums = [[_mm256_setzero_ps(); R]; 2];
     for index in 0..blocks {
-        let mut by = [&rows[index]; R];
-        for (r, by) in by.iter_mut().enumerate() {
-            *by = &rows[r * blocks + index];
-        }
+        let by = std::array::from_fn(|r| &rows[r * blocks + index]);
         for (half, sums) in sums.iter_mut().enumerate() {
             let ahead = Part { ahead, index, first: half * QUADS };
             // SAFETY: the caller's promise.
@@ -172,7 +171,7 @@ unsafe fn straight<const R: usize, B: SuperBlock>(
         }
     }
     for (half, sums) in sums.into_iter().enumerate() {
-        write(sums, half, 0, out);
+        avx2::store(sums, half, 0, out);
     }
 }
 
@@ -237,8 +236,7 @@ impl<const R: usize, B: SuperBlock> Take for Products<'_, R, B> {
             let scaled = if B::LARGEST <= 31 {
                 _mm256_madd_epi16(_mm256_add_epi16(pairs[0], pairs[1]), scales)
             } else {
-                let [first, second] = [pairs[0], pairs[1]];
-                _mm256_add_epi32(_mm256_madd_epi16(first, scales), _mm256_madd_epi16(second, scales))
+                _mm256_add_epi32(_mm256_madd_epi16(pairs[0], scales), _mm256_madd_epi16(pairs[1], scales))
             };
             self.scaled[r] = _mm256_add_epi32(self.scaled[r], scaled);
         }
@@ -258,10 +256,7 @@ fn tile<const R: usize, B: SuperBlock>(
     let rows = &activations.as_slice()[row * blocks..][..R * blocks];
     let mut sums = [_mm256_setzero_ps(); R];
     for (index, block) in panel.iter().enumerate() {
-        let mut by = [&rows[index]; R];
-        for (r, by) in by.iter_mut().enumerate() {
-            *by = &rows[r * blocks + index];
-        }
+        let by = std::array::from_fn(|r| &rows[r * blocks + index]);
         let scaled = if B::SPAN == 32 && B::LARGEST <= 15 {
             scaled::<R, 8, B>(block, by)
         } else if B::LARGEST <= 31 {
@@ -271,7 +266,7 @@ fn tile<const R: usize, B: SuperBlock>(
         };
         finish::<R, B>(&block.heads, by, scaled, &mut sums);
     }
-    write(sums, half, row, out);
+    avx2::store(sums, half, row, out);
 }
 
 /// The sums of a block's scaled products. `ADDED` words' products are added before they are widened, which must stay
@@ -325,20 +320,6 @@ fn finish<const R: usize, B: SuperBlock>(
             _mm256_sub_ps(upper, _mm256_mul_ps(_mm256_cvtepi32_ps(lowered), min))
         };
         sums[r] = _mm256_add_ps(sums[r], _mm256_mul_ps(term, _mm256_set1_ps(by[r].scale)));
-    }
-}
-
-/// Writes the sums of 8 columns, as far as there are columns.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn write<const R: usize>(sums: [__m256; R], half: usize, row: usize, out: &mut Columns<'_>) {
-    if half * HALF >= out.width() {
-        return;
-    }
-    for (r, sum) in sums.into_iter().enumerate() {
-        let mut values = [0f32; HALF];
-        store(&mut values, _mm256_castps_si256(sum));
-        out.set(row + r, half * HALF, &values);
     }
 }
 

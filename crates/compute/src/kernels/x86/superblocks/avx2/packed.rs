@@ -59,8 +59,7 @@ impl Apart {
         index: usize,
         blocks: usize,
     ) -> Self {
-        assert!(half < 2 && index < blocks, "no such block");
-        assert!(weights.blocks.len() == PANEL * blocks && weights.order != Order::Woven, "not such a panel");
+        check(weights, false, half, index, blocks);
         let (row_stride, block_stride) = weights.strides(blocks);
         let first = &weights.blocks[index * block_stride + half * HALF * row_stride..];
         Self(first.as_ptr().cast(), row_stride * size_of::<B>())
@@ -75,10 +74,20 @@ impl Woven {
         index: usize,
         blocks: usize,
     ) -> Self {
-        assert!(half < 2 && index < blocks, "no such block");
-        assert!(weights.blocks.len() == PANEL * blocks && weights.order == Order::Woven, "not such a panel");
+        check(weights, true, half, index, blocks);
         Self { words: weights.blocks[index * PANEL..].as_ptr().cast(), row: half * HALF }
     }
+}
+
+/// # Panics
+/// If the panel, woven or not, has no such block.
+fn check<B>(weights: &Panel<'_, B>, woven: bool, half: usize, index: usize, blocks: usize) {
+    assert!(half < 2 && index < blocks, "no such block");
+    assert_eq!(
+        (weights.blocks.len(), weights.order == Order::Woven),
+        (PANEL * blocks, woven),
+        "not such a panel"
+    );
 }
 
 impl Rows for Apart {
